@@ -1,0 +1,84 @@
+"""Files that are either whole or absent: atomic writes, hashes, fingerprints."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+HOME_VARIABLE = "LUTHIER_HOME"
+
+
+def home() -> Path:
+    """Return the folder for samples and caches: `LUTHIER_HOME`, or `luthier` under the user's cache folder."""
+    chosen = os.environ.get(HOME_VARIABLE)
+    if chosen:
+        return Path(chosen).expanduser().resolve()
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser().resolve() / "luthier"
+
+
+def sha256_file(path: Path) -> str:
+    """Return the hexadecimal sha256 of a file, read in blocks so that memory stays flat."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def canonical_json(value: Any) -> str:
+    """Return one text for equal values: keys sorted, no spaces, no NaN (a NaN raises ValueError)."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def fingerprint(value: Any) -> str:
+    """Return the sha256 of a JSON-like value's canonical text."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def fsync_file(path: Path) -> None:
+    """Wait until a file's bytes are on the device."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def fsync_folder(path: Path) -> None:
+    """Wait until a folder's entries are on the device (on platforms that allow opening a folder)."""
+    if os.name == "posix":
+        fsync_file(path)
+
+
+def write_bytes_atomic(path: Path, data: bytes) -> None:
+    """Write a file so that a reader, or a crash at any instant, sees the old bytes or the new ones, never a part.
+
+    Args:
+        path: the file; its folder must exist.
+        data: the whole content.
+    """
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    fsync_folder(path.parent)
+
+
+def write_json_atomic(path: Path, value: Any) -> None:
+    """Write a value as indented JSON, atomically; NaN and infinity are refused, since JSON has neither."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    write_bytes_atomic(path, f"{text}\n".encode())
+
+
+def read_json(path: Path) -> Any:
+    """Return the value in a JSON file."""
+    return json.loads(path.read_text(encoding="utf-8"))
