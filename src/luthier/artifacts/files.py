@@ -73,10 +73,14 @@ def write_bytes_atomic(path: Path, data: bytes) -> None:
     fsync_folder(path.parent)
 
 
+def json_bytes(value: Any) -> bytes:
+    """Return a value as indented JSON; NaN and infinity are refused, since JSON has neither."""
+    return f"{json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)}\n".encode()
+
+
 def write_json_atomic(path: Path, value: Any) -> None:
-    """Write a value as indented JSON, atomically; NaN and infinity are refused, since JSON has neither."""
-    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
-    write_bytes_atomic(path, f"{text}\n".encode())
+    """Write a value as indented JSON, atomically."""
+    write_bytes_atomic(path, json_bytes(value))
 
 
 def read_json(path: Path) -> Any:

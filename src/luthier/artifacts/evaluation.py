@@ -1,0 +1,148 @@
+"""`evaluation.json`: what is known of a model's answers on rows that it never saw.
+
+Nothing here names a task. A task contributes metrics by name and blocks by kind; the report draws a block by its kind.
+Times stay out of the file, so that two equal runs write equal bytes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from luthier.artifacts.files import write_bytes_atomic
+from luthier.errors import ArtifactError
+
+SCHEMA_VERSION = 1
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class MetricValue(_Frozen):
+    """One number, with its bootstrap interval where one was asked for; None where the metric is undefined."""
+
+    value: float | None
+    interval: tuple[float, float] | None = None
+
+
+class Baseline(_Frozen):
+    """A simple model on the same rows, and how far the evaluated one is ahead of it."""
+
+    name: str
+    metrics: dict[str, MetricValue]
+    lead: MetricValue = Field(description="headline metric minus the baseline's, paired over rows")
+
+
+class SliceRow(_Frozen):
+    """The headline metric on a part of the rows."""
+
+    column: str
+    value: str
+    rows: int
+    metric: MetricValue
+
+
+class ConfusionBlock(_Frozen):
+    """Counts of (truth, prediction); rows are truth."""
+
+    kind: Literal["confusion"] = "confusion"
+    labels: list[str]
+    counts: list[list[int]]
+
+
+class PerClassRow(_Frozen):
+    """Precision, recall and F1 of one class; None where undefined."""
+
+    label: str
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    support: int
+
+
+class PerClassBlock(_Frozen):
+    """A row per class."""
+
+    kind: Literal["per_class"] = "per_class"
+    rows: list[PerClassRow]
+
+
+class ReliabilityBin(_Frozen):
+    """Rows whose confidence lies in [lower, upper)."""
+
+    lower: float
+    upper: float
+    confidence: float | None
+    accuracy: float | None
+    count: int
+
+
+class CalibrationBlock(_Frozen):
+    """Confidence against accuracy, before and after temperature scaling fitted on validation."""
+
+    kind: Literal["calibration"] = "calibration"
+    temperature: float
+    error_before: float
+    error_after: float
+    before: list[ReliabilityBin]
+    after: list[ReliabilityBin]
+
+
+class Example(_Frozen):
+    """One row to look at."""
+
+    place: str
+    inputs: dict[str, str]
+    target: str
+    predicted: str
+    probability: float = Field(description="of the prediction")
+
+
+class ExamplesBlock(_Frozen):
+    """Rows worth a look: the most confident mistakes, or suspected label errors."""
+
+    kind: Literal["examples"] = "examples"
+    name: Literal["mistakes", "label_issues"]
+    split: str
+    total: int = Field(description="how many there are; `rows` holds the first of them")
+    rows: list[Example]
+
+
+Block = Annotated[ConfusionBlock | PerClassBlock | CalibrationBlock | ExamplesBlock, Field(discriminator="kind")]
+
+
+class EvalReport(_Frozen):
+    """What one evaluation found."""
+
+    schema_version: Literal[1] = 1
+    task: str
+    split: str
+    rows: int
+    weights_sha256: str
+    headline: str = Field(description="name of the metric that stands for the others")
+    confidence: float = Field(description="of every interval")
+    metrics: dict[str, MetricValue]
+    baselines: list[Baseline]
+    slices: list[SliceRow]
+    blocks: list[Block]
+
+    def write(self, path: Path) -> None:
+        """Write the report as indented JSON, atomically."""
+        write_bytes_atomic(path, f"{self.model_dump_json(indent=2)}\n".encode())
+
+    @classmethod
+    def read(cls, path: Path) -> EvalReport:
+        """Return the report in a file.
+
+        Raises:
+            ArtifactError: the file is absent or not an evaluation of this schema version.
+        """
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except FileNotFoundError:
+            raise ArtifactError("there is no evaluation here. Run `luthier run` first.", where=str(path)) from None
+        except ValidationError as error:
+            raise ArtifactError(f"is not an evaluation of schema version 1: {error}", where=str(path)) from None

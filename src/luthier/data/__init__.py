@@ -1,0 +1,1 @@
+"""From a source to batches: source → rows → splits → features → batches."""
