@@ -1,0 +1,92 @@
+"""The plain Transformers folder of a trained model: written with equal outputs, and read back into our modules."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from luthier.artifacts.bundle import Backbone, Head
+from luthier.artifacts.files import sha256_file
+from luthier.errors import ModelError
+from luthier.models.assembly import KINDS, Assembled, TaskModel, load_backbone, read_tensors
+from luthier.models.families import family_of
+from luthier.models.heads import build_head
+
+WEIGHTS = "model.safetensors"
+
+
+def head_tensors(model_type: str) -> dict[str, str]:
+    """Return `{name in our head: name in the plain folder}` for a model type's classification head."""
+    family = family_of(model_type, where="config.json")
+    layers = {"dense": family.dense, "output": family.output}
+    return {f"{ours}.{kind}": f"{theirs}.{kind}" for ours, theirs in layers.items() for kind in KINDS}
+
+
+def plain_state(assembled: Assembled, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Rename a `TaskModel`'s tensors to the plain folder's names, in fp32."""
+    mapping = head_tensors(assembled.model.backbone.config.model_type)  # type: ignore[union-attr, arg-type]
+    plain = {}
+    for name, tensor in state.items():
+        if name.startswith("backbone."):
+            plain[assembled.family.prefix + name.removeprefix("backbone.")] = tensor
+        else:
+            plain[mapping[name.removeprefix("heads.main.")]] = tensor
+    return {name: tensor.detach().to("cpu", torch.float32).contiguous() for name, tensor in plain.items()}
+
+
+def write_folder(assembled: Assembled, folder: Path, *, labels: list[str]) -> str:
+    """Write config and weights as a plain `AutoModelForSequenceClassification` folder.
+
+    Args:
+        assembled: the trained module.
+        folder: holds the tokenizer already.
+        labels: in the order of the outputs.
+
+    Returns:
+        The sha256 of the weights file.
+    """
+    from safetensors.torch import save_file
+
+    save_file(plain_state(assembled, assembled.model.state_dict()), folder / WEIGHTS, metadata={"format": "pt"})
+    config = assembled.model.backbone.config.to_dict()  # type: ignore[union-attr, operator]
+    config.update(
+        architectures=[assembled.family.architecture],
+        id2label={str(i): label for i, label in enumerate(labels)},
+        label2id={label: i for i, label in enumerate(labels)},
+        problem_type="single_label_classification",
+        dtype="float32",
+    )
+    config.pop("_name_or_path", None)
+    text = json.dumps(config, indent=2, ensure_ascii=False, sort_keys=True)
+    (folder / "config.json").write_text(f"{text}\n", encoding="utf-8")
+    return sha256_file(folder / WEIGHTS)
+
+
+def manifest_parts(assembled: Assembled, *, source: str) -> tuple[Backbone, Head]:
+    """Return the backbone and head entries of a bundle's manifest."""
+    model_type = assembled.model.backbone.config.model_type  # type: ignore[union-attr]
+    backbone = Backbone(folder="model", model_type=str(model_type), source=source, prefix=assembled.family.prefix)
+    settings = {**assembled.head.settings, "dropout": 0.0}
+    tensors = head_tensors(str(model_type))
+    return backbone, Head(name="main", kind=assembled.head.kind, settings=settings, tensors=tensors)
+
+
+def read_folder(folder: Path, backbone: Backbone, heads: list[Head]) -> TaskModel:
+    """Return the module of a plain folder, in fp32 and evaluation mode.
+
+    Raises:
+        ModelError: a tensor is missing, or has another shape than its architecture.
+    """
+    modules: dict[str, nn.Module] = {head.name: build_head(head.kind, head.settings) for head in heads}
+    shell = load_backbone(folder, family_of(backbone.model_type, where=str(folder)), attention="sdpa")
+    wanted = [name for head in heads for name in head.tensors.values()]
+    found = read_tensors([folder / WEIGHTS], wanted)
+    try:
+        for head in heads:
+            modules[head.name].load_state_dict({ours: found[theirs] for ours, theirs in head.tensors.items()})
+    except (RuntimeError, KeyError) as error:
+        raise ModelError(f"does not fit its architecture: {error}", where=str(folder / WEIGHTS)) from None
+    return TaskModel(shell, modules).eval()

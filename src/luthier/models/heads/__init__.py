@@ -1,0 +1,26 @@
+"""Heads: one file per kind, and the table that names them. A head maps backbone states to named outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from luthier.models.heads.classification import ClassificationHead
+
+HEADS: dict[str, Callable[..., nn.Module]] = {
+    "classification": ClassificationHead,
+}
+
+__all__ = ["HEADS", "ClassificationHead", "build_head"]
+
+
+def build_head(kind: str, settings: dict[str, Any]) -> nn.Module:
+    """Return a new head.
+
+    Args:
+        kind: a key of `HEADS`.
+        settings: keyword arguments of its class.
+    """
+    return HEADS[kind](**settings)

@@ -1,0 +1,40 @@
+"""Objectives: a batch to loss sums. One file each, and the table that names them.
+
+`step(model, batch) -> {name: (loss_sum, weight)}`: the loop divides by the weight of the whole optimiser step over all
+micro-batches and ranks, so accumulation, token budgets and data parallelism are exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+from luthier.objectives.classification import Classification
+
+LossSums = Mapping[str, tuple[Tensor, Tensor]]
+
+
+class Objective(Protocol):
+    """A batch to loss sums."""
+
+    def step(self, model: nn.Module, batch: Mapping[str, Tensor]) -> LossSums:
+        """Return `{name: (loss_sum, weight)}`, both 0-dimensional; the loss sum carries the gradient."""
+
+
+OBJECTIVES: dict[str, Callable[..., Objective]] = {
+    "classification": Classification,
+}
+
+__all__ = ["OBJECTIVES", "Classification", "LossSums", "Objective", "build_objective"]
+
+
+def build_objective(name: str, settings: dict[str, Any]) -> Objective:
+    """Return an objective.
+
+    Args:
+        name: a key of `OBJECTIVES`.
+        settings: keyword arguments of its class.
+    """
+    return OBJECTIVES[name](**settings)

@@ -1,0 +1,18 @@
+"""What is predicted. One file per task, and no torch.
+
+A task says which columns it reads, turns rows into features, names the head, objective and evaluation it needs from
+their registries, and decodes named model outputs into a prediction. Nothing below this package assumes text.
+
+A new task is a class with the members of `Task` and one line in `TASKS`.
+"""
+
+from __future__ import annotations
+
+from luthier.tasks.base import CellError, Declared, HeadSpec, Prediction, Role, Task
+from luthier.tasks.text_classification import TextClassification
+
+TASKS: dict[str, type[Task]] = {
+    "text-classification": TextClassification,
+}
+
+__all__ = ["TASKS", "CellError", "Declared", "HeadSpec", "Prediction", "Role", "Task", "TextClassification"]
