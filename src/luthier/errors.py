@@ -75,6 +75,10 @@ class ArtifactError(LuthierError):
     """A run, checkpoint or bundle on disk is damaged, or belongs to something else."""
 
 
+class TrainingError(LuthierError):
+    """Training cannot go on: the loss or a gradient is not finite, or nothing is left to train."""
+
+
 class ContractError(LuthierError):
     """Everything ran, but a number the user asked for was not met."""
 

@@ -71,6 +71,10 @@ class CheckpointStore:
             shutil.rmtree(self._path(old))
         return target
 
+    def states(self) -> list[dict[str, Any]]:
+        """Return the state of each checkpoint on disk, without verifying it."""
+        return [read_json(self._path(step) / "state.json") for step in self.steps()]
+
     def latest(self) -> tuple[Checkpoint | None, list[str]]:
         """Return the newest whole checkpoint, and a sentence for each damaged one that was set aside.
 

@@ -1,0 +1,1 @@
+"""One loop for every method: optimisation, precision, randomness, world, checkpoints."""

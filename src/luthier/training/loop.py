@@ -1,0 +1,347 @@
+"""The training loop. It yields events and accepts a stop; it prints nothing, forks nothing and owns no signals.
+
+Exactness. The order of batches and every draw are functions of (seed, data, epoch, step), so a checkpoint needs a
+position and no generator states: a run killed at any instant ends with the same bits as one never killed. The gradient
+of a step is the sum over its rows divided by their weight once, so micro-batches and ranks change nothing but rounding.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from luthier.artifacts.checkpoint import PREFIX, CheckpointStore
+from luthier.artifacts.manifest import new_folder, read_manifest, seal, verify_files
+from luthier.data.batches import pieces
+from luthier.data.draws import torch_seed
+from luthier.data.features import Features
+from luthier.errors import ArtifactError, TrainingError
+from luthier.models.assembly import TaskModel
+from luthier.models.tuning.base import Method
+from luthier.objectives import Objective
+from luthier.training.events import Event, Finished, Resumed, Saved, StepDone, Stopped, Validated
+from luthier.training.schedule import factor
+from luthier.training.tensors import load_model, load_optimiser, save_model, save_optimiser
+from luthier.training.world import World
+
+Order = Callable[[int], Sequence[NDArray[np.int64]]]
+
+
+@dataclass(frozen=True)
+class Optimisation:
+    """The loop's numbers.
+
+    Attributes:
+        epochs: passes over the training rows.
+        learning_rate: peak, per optimiser step.
+        schedule: see `schedule.factor`.
+        warmup: share of the steps.
+        weight_decay: decoupled, on matrices.
+        betas: of AdamW.
+        epsilon: of AdamW.
+        clip_norm: largest norm of the mean gradient, or None.
+        accumulate: micro-batches that a step is cut into on each rank.
+        precision: `fp32` or `bf16` (autocast; parameters and optimiser stay fp32).
+        validate: validations per epoch.
+        patience: validations without progress before training ends, or None.
+        min_delta: progress smaller than this does not count.
+        checkpoint_seconds: seconds of work between checkpoints.
+        seed: of every draw.
+    """
+
+    epochs: int
+    learning_rate: float
+    schedule: str = "linear"
+    warmup: float = 0.0
+    weight_decay: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.999)
+    epsilon: float = 1e-8
+    clip_norm: float | None = 1.0
+    accumulate: int = 1
+    precision: str = "fp32"
+    validate: int = 1
+    patience: int | None = None
+    min_delta: float = 0.0
+    checkpoint_seconds: float = 20.0
+    seed: int = 13
+
+
+@dataclass
+class Position:
+    """Where a run stands: all that a checkpoint needs beside tensors."""
+
+    step: int = 0
+    epoch: int = 0
+    index: int = 0
+    rows: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    best_step: int = 0
+    best_value: float | None = None
+    misses: int = 0
+    stopped_early: bool = False
+    method: dict[str, Any] = field(default_factory=dict)
+
+
+class Fit:
+    """One training run as an iterable of events.
+
+    Args:
+        model: backbone and heads; it holds the chosen weights after `Finished`.
+        method: what moves.
+        objective: a batch to loss sums.
+        features: training features.
+        order: epoch to batches of feature numbers; pure.
+        numbers: see `Optimisation`.
+        world: the processes.
+        store: where checkpoints go; None keeps none.
+        best_folder: where the best weights go.
+        validate: returns `{metric: value}` with the deciding one first; None validates never.
+        greater_is_better: of the deciding metric.
+        stop: asked after each step.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: TaskModel,
+        method: Method,
+        objective: Objective,
+        features: Features,
+        order: Order,
+        numbers: Optimisation,
+        world: World,
+        store: CheckpointStore | None = None,
+        best_folder: Path | None = None,
+        validate: Callable[[TaskModel], Mapping[str, float]] | None = None,
+        greater_is_better: bool = True,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.model = model
+        self.method = method
+        self.objective = objective
+        self.features = features
+        self.cost = features.total_cost
+        self.order = order
+        self.numbers = numbers
+        self.world = world
+        self.store = store
+        self.best_folder = best_folder
+        self.validate = validate
+        self.greater_is_better = greater_is_better
+        self.stop = stop
+        self.position = Position()
+        self.total = sum(len(order(epoch)) for epoch in range(numbers.epochs))
+        method.set_up(model)
+        world.wrap(model)
+        groups = method.parameter_groups(model, learning_rate=numbers.learning_rate, weight_decay=numbers.weight_decay)
+        if not groups:
+            raise TrainingError("nothing is left to train: the method froze every parameter.")
+        self.optimiser = torch.optim.AdamW(groups, betas=numbers.betas, eps=numbers.epsilon, fused=True)
+        self.peaks = [group["lr"] for group in self.optimiser.param_groups]
+        self.parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
+
+    def __iter__(self) -> Iterator[Event]:
+        """Train from the newest checkpoint, or from the start, to the end or a stop."""
+        yield from self._resume()
+        now = self.position
+        saved_at = mark = time.monotonic()
+        while now.epoch < self.numbers.epochs and not now.stopped_early:
+            batches = self.order(now.epoch)
+            looks = self._looks(len(batches))
+            while now.index < len(batches) and not now.stopped_early:
+                event = self._step(batches[now.index])
+                now.seconds += time.monotonic() - mark
+                mark = time.monotonic()
+                yield self._timed(event)
+                look = now.index in looks and self.validate is not None
+                if look:
+                    yield self._look()
+                    mark = time.monotonic()
+                stopping = self.stop()
+                if look or stopping or time.monotonic() - saved_at > self.numbers.checkpoint_seconds:
+                    yield from self._save()
+                    saved_at = time.monotonic()
+                if stopping:
+                    yield Stopped(now.step)
+                    return
+            now.epoch, now.index = now.epoch + 1, 0
+        self._take_best()
+        yield Finished(now.step, now.best_step or now.step, now.rows, now.tokens, now.seconds, now.stopped_early)
+
+    def _step(self, rows: NDArray[np.int64]) -> StepDone:
+        """Do one optimiser step over a batch and move the position past it."""
+        now, numbers, world = self.position, self.numbers, self.world
+        scale = factor(numbers.schedule, now.step, total=self.total, warmup=numbers.warmup)
+        for group, peak in zip(self.optimiser.param_groups, self.peaks, strict=True):
+            group["lr"] = peak * scale
+        self.model.train()
+        self.optimiser.zero_grad(set_to_none=True)
+        sums = torch.zeros(2, dtype=torch.float64)
+        parts = pieces(rows, self.cost[rows], world.size * numbers.accumulate)
+        for micro, part in enumerate(parts[world.rank :: world.size]):
+            if len(part):
+                sums += self._backward(part, micro)
+        loss, weight = self._reduced(sums)
+        if not math.isfinite(loss):
+            raise TrainingError(f"the loss is {loss} at step {now.step + 1}.", where=self._named(rows), fix=NOT_FINITE)
+        norm = self._scale_gradients(weight)
+        if not math.isfinite(norm):
+            raise TrainingError(
+                f"a gradient is {norm} at step {now.step + 1}.", where=self._named(rows), fix=NOT_FINITE
+            )
+        self.optimiser.step()
+        self.method.after_step(self.model, now.step)
+        tokens = int(self.cost[rows].sum())
+        now.step, now.index = now.step + 1, now.index + 1
+        now.rows, now.tokens = now.rows + len(rows), now.tokens + tokens
+        lr = self.optimiser.param_groups[0]["lr"]
+        return StepDone(now.step, self.total, now.epoch, loss / weight, lr, norm, len(rows), tokens, 0.0, 0.0)
+
+    def _backward(self, part: NDArray[np.int64], micro: int) -> Tensor:
+        """Add the gradient of a micro-batch's loss sum; return (loss sum, weight)."""
+        batch = to_torch(self.features.collate(part), self.world.device)
+        torch.manual_seed(torch_seed(self.numbers.seed, "dropout", self.position.step, micro, self.world.rank))
+        with autocast(self.numbers.precision, self.world.device):
+            terms = self.objective.step(self.model, batch)
+        torch.stack([loss for loss, _ in terms.values()]).sum().backward()  # type: ignore[no-untyped-call]
+        with torch.no_grad():
+            return torch.stack([torch.stack(term).double().cpu() for term in terms.values()]).sum(dim=0)
+
+    def _reduced(self, sums: Tensor) -> tuple[float, float]:
+        """Sum loss, weight and gradients over ranks; return the first two."""
+        if self.world.size > 1:
+            for parameter in self.parameters:
+                if parameter.grad is None:
+                    parameter.grad = torch.zeros_like(parameter)
+            self.world.reduce([p.grad for p in self.parameters if p.grad is not None])
+            self.world.reduce([sums])
+        loss, weight = sums.tolist()
+        return loss, weight
+
+    def _scale_gradients(self, weight: float) -> float:
+        """Divide gradients by the weight and clip them, in one pass; return the norm of the mean gradient."""
+        self.method.after_backward(self.model, self.position.step)
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        norm = float(torch.nn.utils.get_total_norm(gradients, foreach=True)) / weight
+        clip = self.numbers.clip_norm
+        shrink = min(1.0, clip / (norm + 1e-6)) if clip is not None else 1.0
+        torch._foreach_mul_(gradients, shrink / weight)
+        return norm
+
+    def _look(self) -> Validated:
+        """Validate, and keep the weights if they are the best so far."""
+        assert self.validate is not None, "only called with a validation"
+        now = self.position
+        metrics = dict(self.validate(self.model))
+        value = next(iter(metrics.values()))
+        sign = 1.0 if self.greater_is_better else -1.0
+        best = now.best_value is None or sign * (value - now.best_value) > self.numbers.min_delta
+        if best:
+            now.best_step, now.best_value, now.misses = now.step, value, 0
+            self._keep_best()
+        else:
+            now.misses += 1
+            now.stopped_early = self.numbers.patience is not None and now.misses >= self.numbers.patience
+        return Validated(now.step, now.epoch, metrics, best)
+
+    def _looks(self, batches: int) -> set[int]:
+        """Return after how many batches of an epoch to validate; always after the last."""
+        return {max(1, round(batches * part / self.numbers.validate)) for part in range(1, self.numbers.validate + 1)}
+
+    def _timed(self, event: StepDone) -> StepDone:
+        now = self.position
+        left = now.seconds / now.step * (self.total - now.step)
+        rate = now.rows / max(now.seconds, 1e-9)
+        return StepDone(**{**event.__dict__, "rows_per_second": rate, "seconds_left": left})
+
+    def _save(self) -> Iterator[Saved]:
+        if self.store is None:
+            return
+        start = time.monotonic()
+        self.position.method = self.method.state()
+        if self.world.rank == 0:
+            self.store.save(self.position.step, asdict(self.position), self._write_tensors)
+            self._prune_best()
+        self.world.barrier()
+        yield Saved(self.position.step, time.monotonic() - start)
+
+    def _write_tensors(self, folder: Path) -> None:
+        save_model(self.model, folder)
+        save_optimiser(self.optimiser, folder)
+
+    def _resume(self) -> Iterator[Resumed]:
+        if self.store is None:
+            return
+        found, notes = self.store.latest()
+        if found is None:
+            if notes:
+                raise ArtifactError(
+                    f"every checkpoint is damaged, and a run never starts over by itself. {' '.join(notes)}",
+                    where=str(self.store.folder),
+                    fix="Start over with --fresh.",
+                )
+            return
+        load_model(self.model, found.path)
+        load_optimiser(self.optimiser, found.path)
+        self.position = Position(**found.state)
+        self.method.load_state(self.position.method)
+        yield Resumed(found.step, self.total, tuple(notes))
+
+    def _best(self, step: int) -> Path:
+        assert self.best_folder is not None, "validation needs a folder for the best weights"
+        return self.best_folder / f"{PREFIX}{step:08d}"
+
+    def _keep_best(self) -> None:
+        if self.best_folder is None or self.world.rank != 0:
+            return
+        with new_folder(self._best(self.position.step)) as folder:
+            save_model(self.model, folder)
+            seal(folder, {"kind": "weights", "step": self.position.step})
+
+    def _prune_best(self) -> None:
+        """Remove weights that no kept checkpoint calls the best."""
+        if self.best_folder is None or self.store is None or not self.best_folder.exists():
+            return
+        wanted = {self._best(state["best_step"]).name for state in self.store.states()}
+        for path in self.best_folder.glob(f"{PREFIX}*"):
+            if path.name not in wanted:
+                shutil.rmtree(path)
+
+    def _take_best(self) -> None:
+        """Load the best weights, verified."""
+        now = self.position
+        self.world.barrier()
+        if self.best_folder is None or now.best_step in {0, now.step}:
+            return
+        folder = self._best(now.best_step)
+        verify_files(folder, read_manifest(folder))
+        load_model(self.model, folder)
+
+    def _named(self, rows: NDArray[np.int64]) -> str:
+        shown = ", ".join(str(int(self.features.group[row])) for row in rows[:10])
+        return f"training rows {shown}{' ...' if len(rows) > 10 else ''}"
+
+
+NOT_FINITE = "Lower train.learning_rate, or set train.precision to fp32; the last checkpoint is kept."
+
+
+def autocast(precision: str, device: torch.device) -> Any:
+    """Return the context in which a forward pass runs at a precision."""
+    return torch.autocast(device.type, dtype=torch.bfloat16) if precision == "bf16" else nullcontext()
+
+
+def to_torch(batch: Mapping[str, NDArray[Any]], device: torch.device) -> dict[str, Tensor]:
+    """Return a collated batch as tensors on a device."""
+    return {name: torch.from_numpy(array).to(device, non_blocking=True) for name, array in batch.items()}
