@@ -52,6 +52,7 @@ class TextEncoder:
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(max_length, direction=truncation_side)
         self.max_length = max_length
+        self.truncation_side = truncation_side
         self.special_tokens = int(self._tokenizer.num_special_tokens_to_add(False))
         self.pad_id = _token_id(self._tokenizer, folder, "pad_token") or 0
         self.unknown_id = _token_id(self._tokenizer, folder, "unk_token")

@@ -95,6 +95,9 @@ class Task(Protocol):
             DataError: there is nothing to learn, or the declared labels and the data disagree.
         """
 
+    def output_labels(self, targets: Targets) -> list[str]:
+        """Return a name for each output of the head; empty where outputs have no names."""
+
     def target_number(self, cell: str, targets: Targets) -> int | None:
         """Return the number that stands for a target in arrays; None for a target that training did not have."""
 
@@ -102,15 +105,19 @@ class Task(Protocol):
         """Return how ragged fields are padded."""
 
     def encode(
-        self, columns: Mapping[str, Sequence[Any]], first: int, encoder: TextEncoder, target: NDArray[np.int64] | None
+        self,
+        columns: Mapping[str, Sequence[Any]],
+        rows: NDArray[np.int64],
+        encoder: TextEncoder,
+        target: NDArray[np.int64] | None,
     ) -> FeatureBlock:
-        """Return the features of consecutive rows.
+        """Return the features of some rows.
 
         Args:
-            columns: `{role: cells}` of the inputs.
-            first: number of the first row; a feature's group is its row's number.
+            columns: `{role: cells}` of the inputs, as `input_cell` returned them.
+            rows: (R,) the rows' numbers; a feature's group is its row's number.
             encoder: the tokenizer with its length limit.
-            target: (rows,) from `target_number`, or None when predicting.
+            target: (R,) from `target_number`, or None when predicting.
         """
 
     def head(self, targets: Targets) -> HeadSpec:

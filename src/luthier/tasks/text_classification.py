@@ -97,6 +97,10 @@ class TextClassification:
             )
         return {"labels": labels, "values": values}
 
+    def output_labels(self, targets: Targets) -> list[str]:
+        """Return the label map."""
+        return list(targets["labels"])
+
     def target_number(self, cell: str, targets: Targets) -> int | None:
         """Return a label's place in the label map; None for a label that training did not have."""
         name = targets["values"].get(cell)
@@ -107,7 +111,11 @@ class TextClassification:
         return {"input_ids": Field(pad=encoder.pad_id, mask="attention_mask")}
 
     def encode(
-        self, columns: Mapping[str, Sequence[Any]], first: int, encoder: TextEncoder, target: NDArray[np.int64] | None
+        self,
+        columns: Mapping[str, Sequence[Any]],
+        rows: NDArray[np.int64],
+        encoder: TextEncoder,
+        target: NDArray[np.int64] | None,
     ) -> FeatureBlock:
         """Return one feature per row: `input_ids`, and `full_length` and `unknown` for the check."""
         encoded = encoder.encode(columns["text"])
@@ -119,7 +127,7 @@ class TextClassification:
         if target is not None:
             scalar["label"] = target
         return FeatureBlock(
-            group=np.arange(first, first + number),
+            group=rows,
             cost={"encoder_tokens": np.fromiter((len(item.ids) for item in encoded), np.int64, number)},
             ragged={"input_ids": [item.ids for item in encoded]},
             scalar=scalar,
