@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from luthier.samples.chat_model import build_smollm2
+from luthier.samples.conversations import build_support_chat
 from luthier.samples.rated_sentences import build_movie_reviews, build_tweets
 from luthier.samples.sentence_encoder import build_minilm
 
@@ -14,6 +16,8 @@ Builder = Callable[[Path, Path, Path], dict[str, Any]]
 
 BUILDERS: Mapping[str, Builder] = {
     "minilm": build_minilm,
+    "smollm2": build_smollm2,
     "movie-reviews": build_movie_reviews,
     "tweets": build_tweets,
+    "support-chat": build_support_chat,
 }

@@ -180,7 +180,7 @@ _SMOLLM2 = Sample(
     "Transformers folder, but its quality is that of the 4-bit file, somewhat below the original release.",
     citation="Ben Allal, L. et al. (2025). SmolLM2: When Smol Goes Big, Data-Centric Training of a Small "
     "Language Model. arXiv:2502.02737.",
-    disk=272_700_000,
+    disk=371_000_000,
 )
 
 _MOVIE_REVIEWS = Sample(

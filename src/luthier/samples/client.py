@@ -44,7 +44,11 @@ class Client:
             # Unredirected: a file host that the index points to never sees the index's password.
             request.add_unredirected_header("Authorization", f"Basic {login}")
         opener = self._unchecked if self._is_trusted(url) else self._checked
-        response: HTTPResponse = opener.open(request, timeout=self._timeout_s)
+        try:
+            response: HTTPResponse = opener.open(request, timeout=self._timeout_s)
+        except urllib.error.HTTPError as error:
+            error.close()  # it is a response as well, and holds the connection
+            raise
         return response
 
     def _is_trusted(self, url: str) -> bool:

@@ -42,7 +42,7 @@ class Fetched:
 
     Attributes:
         path: the file.
-        ours: whether this call brought it; a file that was there before is not ours to delete.
+        ours: whether it was fetched; a file that a user put there is not ours to delete.
     """
 
     path: Path
@@ -73,15 +73,15 @@ def fetch_distribution(pin: Distribution, *, progress: Progress | None = None) -
     Raises:
         SampleError: no place has it or can be reached, or what came is not what is pinned.
     """
-    folder = downloads()
-    folder.mkdir(parents=True, exist_ok=True)
-    target = folder / pin.filename
+    ours = downloads() / "fetched"
+    ours.mkdir(parents=True, exist_ok=True)
     with locked(f"download-{pin.filename}"):
-        if target.exists():
-            _accept(target, pin, target)
-            return Fetched(target, ours=False)
-        _fetch(pin, target, progress)
-        return Fetched(target, ours=True)
+        for found in (downloads() / pin.filename, ours / pin.filename):
+            if found.exists():
+                _accept(found, pin, found)
+                return Fetched(found, ours=found.parent == ours)
+        _fetch(pin, ours / pin.filename, progress)
+        return Fetched(ours / pin.filename, ours=True)
 
 
 def _fetch(pin: Distribution, target: Path, progress: Progress | None) -> None:
@@ -102,7 +102,7 @@ def _fetch(pin: Distribution, target: Path, progress: Progress | None) -> None:
     if ask_pip and pin.filename.endswith(".whl") and _by_pip(pin, part):
         _accept(part, pin, target)
         return
-    raise _unreachable(pin, target, failures)
+    raise _unreachable(pin, failures)
 
 
 def _from_place(
@@ -135,7 +135,7 @@ def _accept(path: Path, pin: Distribution, target: Path) -> None:
             f"must have sha256 {pin.sha256}; got {got}.",
             where=pin.filename,
             fix=f"It was not used and is kept as {aside}. Look at where pip gets its files (`pip config list`); if a "
-            f"cache or proxy altered it, fetch it another way and put it at {target}.",
+            f"cache or proxy altered it, fetch it another way and put it at {downloads() / pin.filename}.",
         )
     path.replace(target)
     fsync_folder(target.parent)
@@ -171,11 +171,12 @@ def _by_pip(pin: Distribution, part: Path) -> bool:
     return True
 
 
-def _unreachable(pin: Distribution, target: Path, failures: list[str]) -> SampleError:
+def _unreachable(pin: Distribution, failures: list[str]) -> SampleError:
     tried = "; ".join(failures) if failures else "pip is told to use no index (no-index) and no find-links"
+    by_hand = downloads() / pin.filename
     return SampleError(
         f"{pin.filename} ({megabytes(pin.size)}) could not be fetched: {tried}.",
         fix=f"Check the connection and `pip config list` (index-url, proxy, cert), then try again: what has arrived is "
-        f"kept and continued. Or put the file there by hand, from a machine that is online: {target} "
+        f"kept and continued. Or put the file there by hand, from a machine that is online: {by_hand} "
         f"(sha256 {pin.sha256}).",
     )

@@ -16,10 +16,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from luthier.artifacts.files import fsync_file, fsync_folder, home, read_json, sha256_file, write_json_atomic
+from luthier.artifacts.files import (
+    HOME_VARIABLE,
+    fsync_file,
+    fsync_folder,
+    home,
+    read_json,
+    sha256_file,
+    write_json_atomic,
+)
 from luthier.errors import SampleError
 from luthier.samples.build import BUILDERS
-from luthier.samples.catalogue import PREFIX, Kind, Sample, describe
+from luthier.samples.catalogue import PREFIX, Kind, Sample, describe, megabytes
 from luthier.samples.download import Progress
 from luthier.samples.fetch import fetch_distribution, locked
 
@@ -98,13 +106,32 @@ def fetch(name: str, progress: Progress | None = None, *, deep: bool = True) -> 
     folder = _folder(sample)
     if _damage(folder, deep=deep) is None:
         return SamplePath(sample.kind, folder, sample)
-    with locked(f"sample-{sample.name}"):
-        damage = _damage(folder, deep=deep)  # another process may have built it meanwhile
-        if damage is not None:
-            if folder.exists():
-                _set_aside(folder, damage)
-            _make(sample, folder, progress)
+    try:
+        with locked(f"sample-{sample.name}"):
+            damage = _damage(folder, deep=deep)  # another process may have built it meanwhile
+            if damage is not None:
+                _check_room(sample)
+                if folder.exists():
+                    _set_aside(folder, damage)
+                _make(sample, folder, progress)
+    except OSError as error:
+        raise SampleError(
+            f"{PREFIX}{sample.name} could not be written ({error.strerror or error}).",
+            where=str(home()),
+            fix=f"Set {HOME_VARIABLE} to a folder that you may write to.",
+        ) from error
     return SamplePath(sample.kind, folder, sample)
+
+
+def _check_room(sample: Sample) -> None:
+    needed = sample.distribution.size + sample.disk
+    free = shutil.disk_usage(home()).free
+    if free < needed:
+        raise SampleError(
+            f"{PREFIX}{sample.name} needs {megabytes(needed)} of free disk to be made; got {megabytes(free)}.",
+            where=str(home()),
+            fix=f"Free some, or set {HOME_VARIABLE} to a folder on another disk.",
+        )
 
 
 def _folder(sample: Sample) -> Path:
