@@ -1,0 +1,1 @@
+"""What is asked of a predictor: metrics with intervals, baselines, slices, mistakes, comparisons."""

@@ -1,0 +1,74 @@
+"""What an evaluation is made from. A kind of evaluation maps this to an `EvalReport`; nothing here runs a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Outputs = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class SplitEvidence:
+    """One split's rows and what the model put out for them.
+
+    Attributes:
+        name: `train`, `validation` or `test`.
+        outputs: named model outputs, (N, ...) each; empty for a split that was not scored (train).
+        target: (N,) class numbers.
+        tokens: (N,) length of each row before the limit.
+        cells: returns a column's cells (as Python objects) for some positions, or for all with None.
+        place: returns where a position's row stands in its source, such as `reviews.csv:17`.
+    """
+
+    name: str
+    outputs: Outputs
+    target: NDArray[np.int64]
+    tokens: NDArray[np.int64]
+    cells: Callable[[str, NDArray[np.int64] | None], list[Any]]
+    place: Callable[[int], str]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that an evaluation looks at.
+
+    Attributes:
+        task: name of the task.
+        headline: name of the metric that stands for the others.
+        labels: a name for each output.
+        calibration: fitted on validation, such as `{"temperature": 1.3}`.
+        inputs: names of the input columns; the first one is the text that baselines read.
+        train: rows only, for baselines.
+        validation: rows and outputs.
+        test: rows and outputs.
+        weights_sha256: of the weights that gave the outputs.
+        confidence: of intervals.
+        resamples: of the bootstrap.
+        seed: of the bootstrap's draws.
+        slices: columns to slice by.
+        mistakes: how many to list.
+        bins: of the reliability diagram.
+        baselines: names in `BASELINES`.
+    """
+
+    task: str
+    headline: str
+    labels: Sequence[str]
+    calibration: Mapping[str, float]
+    inputs: Sequence[str]
+    train: SplitEvidence
+    validation: SplitEvidence
+    test: SplitEvidence
+    weights_sha256: str
+    confidence: float
+    resamples: int
+    seed: int
+    slices: Sequence[str]
+    mistakes: int
+    bins: int
+    baselines: Sequence[str]

@@ -1,0 +1,91 @@
+"""Opening a bundle: hashes first, then the golden examples, then the answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from luthier.artifacts.bundle import BundleManifest, Golden, bundle_folder, open_bundle, read_goldens
+from luthier.errors import ArtifactError
+from luthier.inference.goldens import replay
+from luthier.inference.predictor import Predictor
+
+
+def load(path: str | Path) -> Predictor:
+    """Return the predictor of a bundle, or of the bundle in a run's folder.
+
+    Every file's hash is checked and the golden examples are replayed.
+
+    Raises:
+        ArtifactError: a file is damaged, or an answer differs from the evaluated model's.
+    """
+    folder = bundle_folder(Path(path))
+    manifest = open_bundle(folder)
+    predictor = Predictor(folder, manifest)
+    replay(predictor, read_goldens(folder), manifest.runtimes[0])
+    return predictor
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What `verify` looked at.
+
+    Attributes:
+        files: how many had the right hash.
+        goldens: how many were answered as before.
+        largest_difference: in any decoded number.
+        plain_difference: largest difference in a raw output when Transformers loads the folder by itself.
+    """
+
+    files: int
+    goldens: int
+    largest_difference: float
+    plain_difference: float
+
+
+def verify(path: str | Path) -> Verified:
+    """Check a bundle's hashes, replay its golden examples, and replay them through plain Transformers as well.
+
+    Raises:
+        ArtifactError: what is wrong.
+    """
+    folder = bundle_folder(Path(path))
+    manifest = open_bundle(folder)
+    predictor = Predictor(folder, manifest)
+    goldens = read_goldens(folder)
+    worst = replay(predictor, goldens, manifest.runtimes[0])
+    plain = _replay_plain(folder, manifest, goldens)
+    return Verified(len(manifest.files), len(goldens), worst, plain)
+
+
+def _replay_plain(folder: Path, manifest: BundleManifest, goldens: list[Golden]) -> float:
+    """Replay through the classes that the folder's own configuration names; return the largest difference."""
+    import torch
+    import transformers
+
+    from luthier.models.source import quiet_transformers
+
+    model_folder = folder / manifest.backbone.folder
+    with quiet_transformers():
+        tokenizer = transformers.AutoTokenizer.from_pretrained(model_folder, local_files_only=True)
+        config = transformers.AutoConfig.from_pretrained(model_folder, local_files_only=True)
+        model = getattr(transformers, config.architectures[0]).from_pretrained(
+            model_folder, local_files_only=True, use_safetensors=True, dtype=torch.float32
+        )
+    model.eval()
+    side = f"the plain folder {model_folder.name}/ differs from the bundle: its"
+    if list(config.id2label.values()) != manifest.entry_points[0].targets.get("labels", list(config.id2label.values())):
+        raise ArtifactError(f"{side} label map is {list(config.id2label.values())}.", where=str(folder))
+    worst = 0.0
+    for number, golden in enumerate(goldens):
+        encoded = tokenizer(*golden.inputs.values(), truncation=True, return_tensors="pt")
+        if encoded["input_ids"][0].tolist() != golden.features[0]["input_ids"]:
+            raise ArtifactError(f"{side} token ids on golden example {number} are others.", where=str(folder))
+        with torch.inference_mode():
+            logits = model(**encoded).logits[0].double().numpy()
+        worst = max(worst, float(np.max(np.abs(logits - golden.raw[0]["logits"]))))
+    if worst > manifest.runtimes[0].raw_tolerance:
+        raise ArtifactError(f"{side} logits differ by {worst:.3g}.", where=str(folder))
+    return worst

@@ -1,0 +1,173 @@
+"""The predictor: a loaded bundle that answers. `predict`, `serve` and evaluation use this one object."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, SupportsIndex, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from luthier.artifacts.bundle import BundleManifest
+from luthier.data.batches import sorted_batches
+from luthier.data.features import Features, in_memory
+from luthier.data.text import TextEncoder
+from luthier.errors import DataError
+from luthier.inference.runtimes import RUNTIMES, Scorer
+from luthier.tasks import TASKS
+from luthier.tasks.base import CellError, Prediction, Task
+
+BATCH_TOKENS = 4096
+Outputs = dict[str, NDArray[Any]]
+
+
+class Predictions(Sequence[Prediction]):
+    """Answers in the order of their inputs; a notebook shows them as a table."""
+
+    def __init__(self, items: Iterable[Prediction]) -> None:
+        self._items = list(items)
+
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> Prediction: ...
+    @overload
+    def __getitem__(self, index: slice) -> Predictions: ...
+    def __getitem__(self, index: Any) -> Any:
+        return Predictions(self._items[index]) if isinstance(index, slice) else self._items[index]
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __repr__(self) -> str:
+        return f"Predictions({self._items!r})"
+
+    def _repr_html_(self) -> str:
+        rows = [item.as_columns() for item in self._items[:100]]
+        if not rows:
+            return "<p>no predictions</p>"
+        head = "".join(f"<th>{html.escape(name)}</th>" for name in rows[0])
+        body = "".join(f"<tr>{''.join(f'<td>{_cell(value)}</td>' for value in row.values())}</tr>" for row in rows)
+        more = f"<p>and {len(self) - 100} more</p>" if len(self) > 100 else ""
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}"
+
+
+class Predictor:
+    """A bundle that answers. `loading.load` makes one that is verified.
+
+    Args:
+        folder: the bundle.
+        manifest: its manifest, verified.
+        scorer: runs the model; default the bundle's first runtime.
+    """
+
+    def __init__(self, folder: Path, manifest: BundleManifest, scorer: Scorer | None = None) -> None:
+        self.folder = folder
+        self.manifest = manifest
+        self.entry = manifest.entry_points[0]
+        self.scorer = scorer or RUNTIMES[manifest.runtimes[0].name](folder, manifest)
+        self.task: Task = build_task(self.entry.task, self.entry.task_settings)
+        self.encoder = TextEncoder(
+            folder / manifest.backbone.folder,
+            max_length=self.entry.preprocess.max_length,
+            truncation_side=self.entry.preprocess.truncation_side,
+        )
+        self.inputs = tuple(role.name for role in self.task.roles if not role.target)
+
+    def predict(self, inputs: Sequence[str | Mapping[str, Any]]) -> Predictions:
+        """Return one answer per input, in order.
+
+        Args:
+            inputs: texts, where the task reads one column, or mappings from column name (the one trained with, or the
+                task's own) to cell.
+
+        Raises:
+            DataError: an input cannot be read; the message says which.
+        """
+        if isinstance(inputs, (str, bytes, Mapping)):
+            raise DataError("inputs must be a list of texts or mappings; got a single one.", fix="Put it in a list.")
+        cells = [self.cells(item, f"input {number}") for number, item in enumerate(inputs)]
+        return self.predict_cells(cells)
+
+    def cells(self, item: str | Mapping[str, Any], place: str) -> dict[str, Any]:
+        """Return one input's cells by role.
+
+        Raises:
+            DataError: a column is absent or its cell is not what the task reads.
+        """
+        if isinstance(item, str):
+            item = {self.inputs[0]: item} if len(self.inputs) == 1 else {}
+        if not isinstance(item, Mapping):
+            raise DataError(f"must be text or a mapping; got {type(item).__name__}.", where=place)
+        found = {}
+        for role in self.inputs:
+            column = self.entry.preprocess.columns.get(role, role)
+            if column not in item and role not in item:
+                raise DataError(f'must have "{column}"; got {_listed(item)}.', where=place)
+            try:
+                found[role] = self.task.input_cell(role, item.get(column, item.get(role)))
+            except CellError as error:
+                raise DataError(f'"{column}" {error}.', where=place) from None
+        return found
+
+    def predict_cells(self, cells: Sequence[Mapping[str, Any]]) -> Predictions:
+        """Return one answer per row of cells that `cells` returned."""
+        if not cells:
+            return Predictions([])
+        features = self.features(cells)
+        return Predictions(self.decode(self.outputs(features)))
+
+    def features(self, cells: Sequence[Mapping[str, Any]]) -> Features:
+        """Return the features of some rows of cells."""
+        columns = {role: [row[role] for row in cells] for role in self.inputs}
+        block = self.task.encode(columns, np.arange(len(cells)), self.encoder, None)
+        return in_memory([block], self.task.fields(self.encoder))
+
+    def outputs(
+        self, features: Features, index: NDArray[np.int64] | None = None, *, batch_tokens: int = BATCH_TOKENS
+    ) -> Outputs:
+        """Return the model's named outputs, and `group`, for features in the order given.
+
+        Rows are scored from the shortest to the longest in batches by token budget.
+
+        Args:
+            features: any number.
+            index: (N,) which of them; default all.
+            batch_tokens: rows x longest row of a batch.
+        """
+        index = np.arange(len(features)) if index is None else index
+        cost = features.total_cost[index]
+        found: Outputs = {}
+        for batch in sorted_batches(cost, batch_tokens):
+            for name, values in self.scorer.score(features.collate(index[batch])).items():
+                if name not in found:
+                    found[name] = np.empty((len(index), *values.shape[1:]))
+                found[name][batch] = values
+        return {**found, "group": np.asarray(features.group)[index]}
+
+    def decode(self, outputs: Outputs) -> Sequence[Prediction]:
+        """Return the task's predictions from named outputs."""
+        return self.task.decode(outputs, self.entry.targets, self.entry.calibration)
+
+
+def build_task(name: str, settings: Mapping[str, Any] | None = None) -> Task:
+    """Return a task by name.
+
+    Args:
+        name: a key of `TASKS`.
+        settings: JSON-like values of its settings class.
+    """
+    from luthier.config import build_settings
+
+    if name not in TASKS:
+        raise DataError(f'task must be one of {", ".join(TASKS)}; got "{name}".')
+    kind = TASKS[name]
+    return kind(build_settings(getattr(kind, "settings", None), settings or {}))
+
+
+def _cell(value: Any) -> str:
+    return html.escape(f"{value:.4f}" if isinstance(value, float) else str(value))
+
+
+def _listed(item: Mapping[str, Any]) -> str:
+    return ", ".join(f'"{key}"' for key in item) or "no columns"

@@ -1,0 +1,47 @@
+"""Scorers: named arrays in, named arrays out. One line per runtime in the table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from luthier.artifacts.bundle import BundleManifest
+
+
+class Scorer(Protocol):
+    """Runs the model on one padded batch."""
+
+    def score(self, batch: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float64]]:
+        """Return named outputs, (B, ...) each, for a collated batch."""
+
+
+class TorchScorer:
+    """The bundle's modules in PyTorch, fp32.
+
+    Args:
+        folder: the bundle.
+        manifest: its manifest.
+    """
+
+    def __init__(self, folder: Path, manifest: BundleManifest) -> None:
+        from luthier.models.folder import read_folder
+
+        self._model = read_folder(folder / manifest.backbone.folder, manifest.backbone, manifest.heads)
+
+    def score(self, batch: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float64]]:
+        """Return the heads' outputs for a collated batch."""
+        import torch
+
+        inputs = {name: torch.from_numpy(array) for name, array in batch.items()}
+        with torch.inference_mode():
+            outputs = self._model(inputs)
+        return {name: value.double().numpy() for name, value in outputs.items()}
+
+
+RUNTIMES: dict[str, Callable[[Path, BundleManifest], Scorer]] = {
+    "torch": TorchScorer,
+}
