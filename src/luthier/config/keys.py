@@ -89,10 +89,10 @@ def walk(model: type[BaseModel], prefix: str = "") -> Iterator[Key]:
             yield from walk(block, f"{path}.")
 
 
-def nearest(name: object, names: Iterable[str]) -> str | None:
+def nearest(name: object, names: Iterable[str], *, cutoff: float = 0.6) -> str | None:
     """Return the name that was probably meant, or None."""
     choices = {choice.lower().replace("-", "_"): choice for choice in names}
-    matches = difflib.get_close_matches(str(name).lower().replace("-", "_"), list(choices), n=1, cutoff=0.6)
+    matches = difflib.get_close_matches(str(name).lower().replace("-", "_"), list(choices), n=1, cutoff=cutoff)
     return choices[matches[0]] if matches else None
 
 
@@ -114,7 +114,7 @@ def suggest_key(name: object, block: str, table: Mapping[str, Key]) -> str | Non
     if str(name) in SYNONYMS:
         return SYNONYMS[str(name)].removeprefix(prefix)
     leaves = {path.rpartition(".")[2]: path for path in reversed(list(table))}
-    close = nearest(name, keys_of(block, table)) or nearest(name, leaves)
+    close = nearest(name, keys_of(block, table)) or nearest(name, leaves, cutoff=0.8)
     return close if close is None or close in keys_of(block, table) else leaves[close]
 
 

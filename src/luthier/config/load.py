@@ -10,9 +10,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from luthier.config.document import Document, Place, dotted, parse, read_scalar, sorted_problems
+from luthier.config.document import Document, Place, dotted
 from luthier.config.keys import key_table
 from luthier.config.names import SAMPLE, Names, check_names
+from luthier.config.parsing import MAX_BYTES, parse, read_scalar
 from luthier.config.project import Project
 from luthier.config.sentences import add_errors, show
 from luthier.errors import Problem, ProjectError
@@ -91,13 +92,17 @@ def read_project(
 def _read_text(file: Path) -> str:
     """Return a file's text, or say why it is none."""
     try:
-        data = file.read_bytes()
+        with file.open("rb") as stream:
+            data = stream.read(MAX_BYTES + 1)
     except FileNotFoundError:
         raise _unreadable(file, "there is no such file. `luthier init DATA` writes one.") from None
     except IsADirectoryError:
         raise _unreadable(file, f"must be a file; this is a folder.{_projects_in(file)}") from None
-    except OSError as error:
-        raise _unreadable(file, f"cannot be read: {error.strerror}.") from None
+    except (OSError, ValueError) as error:
+        what = "a text is taken as the path of a file" if "\n" in str(file) else "cannot be read"
+        raise _unreadable(str(file).partition("\n")[0][:80], f"{what}: {error}.") from None
+    if len(data) > MAX_BYTES:
+        raise _unreadable(file, f"must be at most {MAX_BYTES // 1024} KiB; this is not a project file.")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -132,18 +137,18 @@ def _validated(document: Document, overrides: Sequence[str], names: Names | None
     elif document.value is not None and not isinstance(document.value, Mapping):
         document.add_problem((), f"must be a block of keys; got {show(document.value)}. Write version: 1 and so on.")
     if not isinstance(document.value, Mapping):
-        raise ProjectError(list(sorted_problems(document)))
+        raise ProjectError(document.sorted_problems())
     for position, override in enumerate(overrides):
         _apply(document, override, position)
     project = None
     try:
         project = Project.model_validate(document.value)
     except ValidationError as error:
-        add_errors(document, error.errors(include_url=False), key_table())
+        add_errors(document, error.errors(include_url=False), document.value, key_table())
     if names is not None:
         check_names(document, names)
     if document.problems or project is None:
-        raise ProjectError(list(sorted_problems(document)))
+        raise ProjectError(document.sorted_problems())
     return project
 
 

@@ -126,7 +126,7 @@ def _settings(document: Document, settings: type | None, values: Mapping[str, An
     try:  # through JSON, where a list may be a tuple and nothing else is converted
         checked = model.model_validate_json(json.dumps(values))
     except ValidationError as error:
-        add_errors(document, error.errors(include_url=False), table, path)
+        add_errors(document, error.errors(include_url=False), values, table, path)
         return None
     try:
         return settings(**{name: getattr(checked, name) for name in model.model_fields})

@@ -101,7 +101,7 @@ class Plan(Block):
 
     version: Literal[1] = Field(default=1, description="The version of the plan.")
     name: Name = Field(description="The project's name.")
-    seed: int = Field(ge=0, description="Drives every draw of training.")
+    seed: int = Field(ge=0, le=2**32 - 1, description="Drives every draw of training.")
     tasks: Mapping[str, TaskPlan] = Field(min_length=1, description="What is predicted, by a key that stages refer to.")
     stages: Annotated[tuple[Stage, ...], Strict(False)] = Field(description="The steps of a run, in their order.")
 

@@ -91,7 +91,7 @@ class ModelSpec(Block):
 
 
 class SplitSpec(Block):
-    """How rows are cut into training, validation and test rows when no files are given for them."""
+    """How rows are cut where no file is given for a part; the two shares are at most 0.95 together."""
 
     test: Annotated[float, Unit("share of the rows in data.train")] = Field(
         default=0.2,
@@ -109,6 +109,7 @@ class SplitSpec(Block):
     seed: int = Field(
         default=13,
         ge=0,
+        le=2**32 - 1,
         description="Another seed puts other rows into the splits; adding rows with the same seed moves none.",
     )
     stratified: bool = Field(
@@ -142,7 +143,8 @@ class DataSpec(Block):
     columns: Mapping[str, Text] = Field(
         default={"text": "text", "label": "label"},
         min_length=1,
-        description="A mapping from each role of the task to the column that plays it; other columns teach nothing.",
+        description="A mapping from each role of the task to the column that plays it, each its own; other columns "
+        "teach nothing.",
     )
     labels: Labels | None = Field(
         default=None,
@@ -184,7 +186,7 @@ class DataSpec(Block):
     def _columns_differ(cls, value: Mapping[str, str]) -> Mapping[str, str]:
         repeated = sorted({column for column in value.values() if list(value.values()).count(column) > 1})
         if repeated:
-            raise wrong(f"a different column for each role (repeated: {', '.join(repeated)})")
+            raise wrong("a different column for each role", got=f"{', '.join(repeated)} more than once")
         return value
 
     @field_validator("labels")
@@ -451,6 +453,7 @@ class Project(Block):
     seed: int = Field(
         default=13,
         ge=0,
+        le=2**32 - 1,
         description="Drives every draw of training (new weights, order, dropout); the same seed gives the same bits.",
     )
 
@@ -464,5 +467,5 @@ class Project(Block):
         for name in train.class_weights:
             if name not in names:
                 known = ", ".join(names)
-                raise wrong(f"keyed by the labels of data.labels ({known}); {name} is none", at=("class_weights",))
+                raise wrong(f"a label of data.labels ({known})", got=name, at=("class_weights", name))
         return train

@@ -60,9 +60,9 @@ def show(value: Any) -> str:
     return f"a {type(value).__name__}"
 
 
-def must_be(constraint: str, got: Any, fix: str = "") -> str:
-    """Return `must be <constraint>; got <value>. <fix>`."""
-    return f"must be {constraint}; got {show(got)}.{' ' if fix else ''}{fix}"
+def must_be(constraint: str, got: Any, fix: str = "", *, words: str = "") -> str:
+    """Return `must be <constraint>; got <value>. <fix>`, with the value in other words if there are any."""
+    return f"must be {constraint}; got {words or show(got)}.{' ' if fix else ''}{fix}"
 
 
 def did_you_mean(name: str | None) -> str:
@@ -70,26 +70,44 @@ def did_you_mean(name: str | None) -> str:
     return f'Did you mean "{name}"?' if name else ""
 
 
-def explain(error: ErrorDetails, table: Mapping[str, Key], prefix: Path = ()) -> tuple[Path, str]:
+def explain(error: ErrorDetails, value: Any, table: Mapping[str, Key], prefix: Path = ()) -> tuple[Path, str]:
     """Return the path and the message of one of pydantic's errors.
 
     Args:
         error: an item of `ValidationError.errors()`.
+        value: what was validated.
         table: the keys that there are.
-        prefix: the path at which the validated value stands in the project.
+        prefix: the path at which the value stands in the project.
     """
     context = error.get("ctx", {})
-    parts = [part for part in error["loc"] if not (isinstance(part, str) and re.fullmatch(r"<\w+>", part))]
     at = tuple(context.get("at", ()))
-    path: Path = (*prefix, *parts, *at)
+    path: Path = (*prefix, *_walked(error, value), *at)
     kind, got = error["type"], _inside(error["input"], at)
-    if path and path[-1] == "[key]":
-        return path[:-1], f'must be a key that is text; got {show(got)}. Write "{show(got)}" in quotes.'
+    if error["loc"][-1:] == ("[key]",):
+        fix = f'Write "{show(got)}" in quotes.' if isinstance(got, int | float) else ""
+        return path, must_be("a mapping whose keys are text", got, fix, words=f"the key {show(got)}")
     if kind == "missing":
         return path[:-1], _missing(path, got, table)
+    if kind == "invalid_key":
+        return path, must_be("a key that is text", got)
     if kind == "extra_forbidden":
         return path, unknown_key(path, table)
     return path, _value_message(kind, got, path, context, table)
+
+
+def _walked(error: ErrorDetails, value: Any) -> Path:
+    """Return an error's path without what pydantic adds to it, such as the member of a union that it tried."""
+    path: list[Hashable] = []
+    for part in error["loc"]:
+        in_list = isinstance(value, list | tuple) and isinstance(part, int) and part < len(value)
+        if in_list or (isinstance(value, Mapping) and part in value):
+            value = value[part]
+            path.append(part)
+    if error["type"] == "missing":
+        path.append(error["loc"][-1])
+    elif error["type"] == "invalid_key":
+        path = [*path, error["input"]] if error["input"] not in path else path
+    return tuple(path)
 
 
 def _missing(path: Path, around: Any, table: Mapping[str, Key]) -> str:
@@ -98,7 +116,7 @@ def _missing(path: Path, around: Any, table: Mapping[str, Key]) -> str:
     if path == ("version",):
         return 'the key "version" is missing. Add "version: 1", the version of this file format.'
     key = table[dotted(path)]
-    return f'the key "{path[-1]}" is missing{"" if key.block else f": {key.kind}"}.'
+    return f'the key "{path[-1]}" is missing. It must be {key.kind}.'
 
 
 def _value_message(kind: str, got: Any, path: Path, context: Mapping[str, Any], table: Mapping[str, Key]) -> str:
@@ -108,7 +126,7 @@ def _value_message(kind: str, got: Any, path: Path, context: Mapping[str, Any], 
         fix = "A newer Luthier may read this file." if isinstance(got, int) and got > 1 else "Write version: 1."
         return must_be("1, the only version this Luthier reads", got, fix)
     if kind == "luthier":
-        return must_be(context["must"], got, context["fix"])
+        return must_be(context["must"], got, context["fix"], words=context["got"])
     if kind in _BOUNDS:
         bound, value = _BOUNDS[kind]
         return must_be(f"{bound} {_number(context[value])}", got)
@@ -124,6 +142,8 @@ def _value_message(kind: str, got: Any, path: Path, context: Mapping[str, Any], 
 
 def _fix(constraint: str, got: Any, path: Path) -> str:
     """Say what to write instead, where that can be told from the value."""
+    if got is None:
+        return "Leave the key out to take its default."
     if isinstance(got, str):
         if path == ("name",):
             return did_you_mean(re.sub(r"[^a-z0-9._]+", "-", got.lower()).strip("-._")[:64] or None)
@@ -166,8 +186,9 @@ def _inside(value: Any, at: Sequence[Hashable]) -> Any:
     return value
 
 
-def add_errors(document: Document, errors: Sequence[ErrorDetails], table: Mapping[str, Key], prefix: Path = ()) -> None:
-    """Note pydantic's errors in a document, at their places."""
-    for error in errors:
-        path, message = explain(error, table, prefix)
+def add_errors(
+    document: Document, errors: Sequence[ErrorDetails], value: Any, table: Mapping[str, Key], prefix: Path = ()
+) -> None:
+    """Note pydantic's errors about a value in a document, each once, at their places."""
+    for path, message in dict.fromkeys(explain(error, value, table, prefix) for error in errors):
         document.add_problem(path, message)

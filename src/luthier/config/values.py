@@ -47,15 +47,16 @@ class Words:
     text: str
 
 
-def wrong(must: str, *, fix: str = "", at: tuple[str | int, ...] = ()) -> PydanticCustomError:
+def wrong(must: str, *, got: str = "", fix: str = "", at: tuple[str | int, ...] = ()) -> PydanticCustomError:
     """Return an error of ours for pydantic to collect.
 
     Args:
         must: what the value must be; completes the sentence `<path> must be ...`.
+        got: what it is, where the value itself would not say.
         fix: a sentence that says what to do.
         at: keys below the validated value that the error is about.
     """
-    return PydanticCustomError("luthier", "must be {must}", {"must": must, "fix": fix, "at": at})
+    return PydanticCustomError("luthier", "must be {must}", {"must": must, "got": got, "fix": fix, "at": at})
 
 
 class Block(BaseModel):
@@ -79,7 +80,7 @@ def _named_kind(value: Any) -> str | None:
 def _one_name(value: Mapping[str, Any]) -> Mapping[str, Any]:
     if len(value) != 1:
         names = ", ".join(value) if value else "none"
-        raise wrong(f"exactly one name with its settings (it has {len(value)}: {names})", fix="Keep one.")
+        raise wrong("exactly one name with its settings", got=f"{len(value)} ({names})", fix="Keep one.")
     ((name, settings),) = value.items()
     if settings is None:
         return value
@@ -165,12 +166,12 @@ def labels_fit(value: Any) -> Any:
         return value
     kinds = sorted({type(label).__name__ for label in value})
     if len(kinds) > 1:
-        raise wrong("labels of one kind: all text, all whole numbers, or all true and false")
+        raise wrong("labels of one kind (all text, all whole numbers, or all true and false)", got="a mixture")
     repeated = sorted({str(label) for label in value if list(value).count(label) > 1})
     if repeated:
-        raise wrong(f"labels that differ (repeated: {', '.join(repeated)})")
+        raise wrong("labels that all differ", got=f"{', '.join(repeated)} more than once")
     if len(set(value.values() if isinstance(value, Mapping) else value)) < 2:
-        raise wrong("at least 2 different labels")
+        raise wrong("at least 2 different labels", got="fewer")
     return value
 
 
