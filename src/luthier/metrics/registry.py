@@ -1,0 +1,59 @@
+"""The metrics by name: one line each, and an entry added from anywhere is used everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from luthier.metrics import classification, weighted
+from luthier.metrics.scores import Scores
+from luthier.metrics.weighted import Statistic
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One number about scores, and how to show it.
+
+    Attributes:
+        name: the key in `METRICS`, in project files and in `evaluation.json`.
+        function: the number, or None where it is undefined.
+        greater_is_better: whether a larger number is a better model.
+        label_en: the English name in reports.
+        label_zh: the Chinese name in reports.
+        percent: whether reports show it as a percentage.
+        statistic: the same number over row multiplicities; it makes the bootstrap fast. Without it `function` is
+            called once per resample.
+    """
+
+    name: str
+    function: Callable[[Scores], float | None]
+    greater_is_better: bool
+    label_en: str
+    label_zh: str
+    percent: bool = False
+    statistic: Callable[[Scores], Statistic] | None = None
+
+
+def _built_in(name: str, label_en: str, label_zh: str, *, better: str, percent: bool = False) -> Metric:
+    """Return the metric whose function and statistic both carry its name."""
+    function, statistic = getattr(classification, name), getattr(weighted, name)
+    return Metric(name, function, better == "up", label_en, label_zh, percent, statistic)
+
+
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        _built_in("accuracy", "Accuracy", "准确率", better="up", percent=True),
+        _built_in("balanced_accuracy", "Balanced accuracy", "平衡准确率", better="up", percent=True),
+        _built_in("macro_precision", "Macro precision", "宏平均精确率", better="up", percent=True),
+        _built_in("macro_recall", "Macro recall", "宏平均召回率", better="up", percent=True),
+        _built_in("macro_f1", "Macro F1", "宏平均 F1", better="up", percent=True),
+        _built_in("weighted_f1", "Weighted F1", "加权平均 F1", better="up", percent=True),
+        _built_in("mcc", "Matthews correlation", "马修斯相关系数", better="up"),
+        _built_in("roc_auc", "ROC area", "ROC 曲线下面积", better="up"),
+        _built_in("pr_auc", "PR area", "PR 曲线下面积", better="up"),
+        _built_in("log_loss", "Log loss", "对数损失", better="down"),
+        _built_in("brier", "Brier score", "Brier 分数", better="down"),
+        _built_in("ece", "Expected calibration error", "期望校准误差", better="down"),
+    )
+}
