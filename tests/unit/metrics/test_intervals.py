@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy import stats
-from test_classification import CASES, scores_of
 
 from luthier.metrics import resampling
 from luthier.metrics.intervals import (
@@ -46,8 +45,8 @@ def test_width_is_that_of_the_normal_approximation():
     assert (low + high) / 2 == pytest.approx(0.8, abs=0.003)
 
 
-def test_agrees_with_scipys_bootstrap_of_a_mean():
-    scores = CASES["three"]
+def test_agrees_with_scipys_bootstrap_of_a_mean(cases):
+    scores = cases["three"]
     losses = -np.log(scores.probability[np.arange(scores.rows), scores.target])
     theirs = stats.bootstrap((losses,), np.mean, n_resamples=4000, method="percentile", rng=1).confidence_interval
     low, high = bootstrap(scores, [METRICS["log_loss"]], resamples=4000)["log_loss"]
@@ -55,8 +54,8 @@ def test_agrees_with_scipys_bootstrap_of_a_mean():
     assert high == pytest.approx(theirs.high, rel=0.02)
 
 
-def test_a_seed_decides_everything_and_other_metrics_nothing():
-    scores = CASES["binary"]
+def test_a_seed_decides_everything_and_other_metrics_nothing(cases):
+    scores = cases["binary"]
     alone = bootstrap(scores, [ACCURACY], resamples=300)
     together = bootstrap(scores, list(METRICS.values()), resamples=300)
     assert alone["accuracy"] == together["accuracy"]
@@ -93,8 +92,8 @@ def test_uses_of_one_seed_share_no_draws():
     assert not np.array_equal(one, two)
 
 
-def test_an_undefined_metric_has_no_interval():
-    intervals = bootstrap(CASES["one class"], list(METRICS.values()), resamples=100)
+def test_an_undefined_metric_has_no_interval(cases):
+    intervals = bootstrap(cases["one class"], list(METRICS.values()), resamples=100)
     assert intervals["roc_auc"] is None
     assert intervals["mcc"] is None
     assert intervals["accuracy"] is not None
@@ -126,8 +125,8 @@ def test_wilson_without_trials_knows_nothing():
     assert wilson(0, 0) == (0.0, 1.0)
 
 
-def test_equal_models_do_not_differ():
-    result = paired_bootstrap(CASES["binary"], CASES["binary"], ACCURACY, resamples=200)
+def test_equal_models_do_not_differ(cases):
+    result = paired_bootstrap(cases["binary"], cases["binary"], ACCURACY, resamples=200)
     assert (result.difference, result.interval, result.p_value) == (0.0, (0.0, 0.0), 1.0)
 
 
@@ -161,9 +160,9 @@ def test_pairing_rows_by_value_is_pairing_scores_by_accuracy():
     assert by_rows.interval == pytest.approx(by_scores.interval)
 
 
-def test_pairs_of_other_rows_are_refused():
+def test_pairs_of_other_rows_are_refused(make_scores):
     with pytest.raises(ValueError, match="same rows"):
-        paired_bootstrap(scores_of(10, 2, 0), scores_of(10, 2, 1), ACCURACY)
+        paired_bootstrap(make_scores(10, 2, 0), make_scores(10, 2, 1), ACCURACY)
 
 
 def test_discordant_counts_each_way():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from sklearn import metrics as sk
-from test_classification import CASES
 
 from luthier.metrics import weighted
 from luthier.metrics.registry import METRICS
@@ -16,10 +15,9 @@ def drawn(rows: int, resamples: int) -> np.ndarray:
     return rng.multinomial(rows, np.full(rows, 1 / rows), size=resamples).T.astype(float)
 
 
-@pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("name", METRICS)
 def test_a_column_of_weights_is_the_metric_of_the_repeated_rows(name, case):
-    scores, metric = CASES[case], METRICS[name]
+    scores, metric = case, METRICS[name]
     weights = drawn(scores.rows, 12)
     got = metric.statistic(scores)(weights)
     assert got.shape == (12,)
@@ -31,8 +29,8 @@ def test_a_column_of_weights_is_the_metric_of_the_repeated_rows(name, case):
             assert value == pytest.approx(expected, abs=1e-12)
 
 
-def test_areas_agree_with_sklearn_sample_weights():
-    scores = CASES["ties"]
+def test_areas_agree_with_sklearn_sample_weights(cases):
+    scores = cases["ties"]
     weights = drawn(scores.rows, 5)
     roc, precision = weighted.roc_auc(scores)(weights), weighted.pr_auc(scores)(weights)
     for index, column in enumerate(weights.T):

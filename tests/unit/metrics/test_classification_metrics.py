@@ -15,33 +15,6 @@ from luthier.metrics.registry import METRICS
 from luthier.metrics.scores import Scores
 
 
-def scores_of(rows: int, classes: int, seed: int, *, ties: bool = False, only: list[int] | None = None) -> Scores:
-    """Random rows that a model with some skill could have answered; `only` limits the classes of the truth."""
-    rng = np.random.default_rng(seed)
-    target = rng.choice(only if only is not None else np.arange(classes), size=rows)
-    logits = rng.normal(size=(rows, classes))
-    logits[np.arange(rows), target] += 1.0
-    if ties:
-        logits = np.round(logits * 2) / 2
-    probability = np.exp(logits)
-    return Scores(target, probability / probability.sum(axis=1, keepdims=True), logits)
-
-
-CASES = {
-    "binary": scores_of(200, 2, 0),
-    "three": scores_of(300, 3, 1),
-    "twenty": scores_of(100, 20, 2),
-    "ties": scores_of(150, 2, 3, ties=True),
-    "ties of many": scores_of(150, 4, 4, ties=True),
-    "an absent class": scores_of(80, 5, 5, only=[0, 2, 3]),
-    "one class": scores_of(40, 3, 6, only=[1]),
-    "one row": scores_of(1, 2, 7),
-    "perfect": Scores(np.array([0, 1, 1, 2]), np.eye(3)[[0, 1, 1, 2]]),
-    "all wrong": Scores(np.array([0, 1, 1, 0]), np.eye(2)[[1, 0, 0, 1]]),
-    "always the same": Scores(np.array([0, 1, 1, 0]), np.tile([0.7, 0.3], (4, 1))),
-}
-
-
 def quiet(function, *arguments, **keywords):
     """Call scikit-learn without its warnings about what is undefined."""
     with warnings.catch_warnings():
@@ -102,11 +75,10 @@ def test_every_registered_metric_has_a_reference():
     assert set(REFERENCES) == set(METRICS)
 
 
-@pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("name", REFERENCES)
-def test_agrees_with_the_reference(name, case):
-    scores = CASES[case]
-    if name == "log_loss" and case == "all wrong":
+def test_agrees_with_the_reference(name, case, cases):
+    scores = case
+    if name == "log_loss" and scores is cases["all wrong"]:
         assert ours.log_loss(scores) == pytest.approx(-np.log(1e-15))  # our clip; scikit-learn's is the type's epsilon
         return
     expected, got = REFERENCES[name](scores), METRICS[name].function(scores)
@@ -125,8 +97,8 @@ def test_no_rows_is_undefined(name):
 @pytest.mark.parametrize("classes", [2, 4])
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 10**6))
-def test_order_of_rows_changes_nothing(name, classes, seed):
-    scores = scores_of(30, classes, seed, ties=True)
+def test_order_of_rows_changes_nothing(name, classes, seed, make_scores):
+    scores = make_scores(30, classes, seed, ties=True)
     shuffled = scores.take(np.random.default_rng(seed).permutation(scores.rows))
     before, after = METRICS[name].function(scores), METRICS[name].function(shuffled)
     assert before == after or before == pytest.approx(after, abs=1e-12)
@@ -135,8 +107,8 @@ def test_order_of_rows_changes_nothing(name, classes, seed):
 @pytest.mark.parametrize("name", METRICS)
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 10**6))
-def test_names_of_classes_change_nothing(name, seed):
-    scores = scores_of(30, 4, seed)
+def test_names_of_classes_change_nothing(name, seed, make_scores):
+    scores = make_scores(30, 4, seed)
     renamed = np.random.default_rng(seed + 1).permutation(4)
     probability = np.empty_like(scores.probability)
     probability[:, renamed] = scores.probability
@@ -145,13 +117,13 @@ def test_names_of_classes_change_nothing(name, seed):
     assert before == after or before == pytest.approx(after, abs=1e-12)
 
 
-def test_two_classes_rank_by_the_last_one():
-    flipped = Scores(1 - CASES["binary"].target, CASES["binary"].probability)
-    assert ours.roc_auc(flipped) == pytest.approx(1 - ours.roc_auc(CASES["binary"]))
+def test_two_classes_rank_by_the_last_one(cases):
+    flipped = Scores(1 - cases["binary"].target, cases["binary"].probability)
+    assert ours.roc_auc(flipped) == pytest.approx(1 - ours.roc_auc(cases["binary"]))
 
 
-def test_brier_of_two_classes_is_twice_the_one_class_form():
-    scores = CASES["binary"]
+def test_brier_of_two_classes_is_twice_the_one_class_form(cases):
+    scores = cases["binary"]
     one_class = np.mean((scores.probability[:, 1] - scores.target) ** 2)
     assert ours.brier(scores) == pytest.approx(2 * one_class)
 
@@ -161,17 +133,17 @@ def test_log_loss_of_an_impossible_truth_is_clipped():
     assert ours.log_loss(scores) == pytest.approx(34.538776, abs=1e-6)
 
 
-def test_log_loss_of_certainty_is_a_positive_zero():
-    assert str(ours.log_loss(CASES["perfect"])) == "0.0"
+def test_log_loss_of_certainty_is_a_positive_zero(cases):
+    assert str(ours.log_loss(cases["perfect"])) == "0.0"
 
 
-def test_mcc_of_constant_answers_is_zero_and_of_constant_truth_undefined():
-    assert ours.mcc(CASES["always the same"]) == 0.0
-    assert ours.mcc(CASES["one class"]) is None
+def test_mcc_of_constant_answers_is_zero_and_of_constant_truth_undefined(cases):
+    assert ours.mcc(cases["always the same"]) == 0.0
+    assert ours.mcc(cases["one class"]) is None
 
 
-def test_per_class_agrees_with_sklearn_where_defined():
-    scores = CASES["three"]
+def test_per_class_agrees_with_sklearn_where_defined(cases):
+    scores = cases["three"]
     precision, recall, f1, support = sk.precision_recall_fscore_support(scores.target, scores.predicted)
     table = ours.per_class(scores)
     assert [row.precision for row in table] == pytest.approx(precision)
@@ -189,8 +161,8 @@ def test_per_class_says_none_where_there_is_nothing_to_divide_by():
     assert table[3] == ours.ClassQuality(None, None, None, 0, 0)
 
 
-def test_confusion_has_truth_in_rows():
-    scores = CASES["three"]
+def test_confusion_has_truth_in_rows(cases):
+    scores = cases["three"]
     matrix = ours.confusion(scores.target, scores.predicted, 3)
     assert (matrix == sk.confusion_matrix(scores.target, scores.predicted)).all()
     assert ours.confusion([0, 0], [1, 1], 3).tolist() == [[0, 2, 0], [0, 0, 0], [0, 0, 0]]
