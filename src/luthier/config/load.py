@@ -91,6 +91,9 @@ def read_project(
 
 def _read_text(file: Path) -> str:
     """Return a file's text, or say why it is none."""
+    if "\n" in str(file):
+        message = "a text is taken as the path of a file. Give a project's content as a mapping."
+        raise _unreadable(str(file).partition("\n")[0], message)
     try:
         with file.open("rb") as stream:
             data = stream.read(MAX_BYTES + 1)
@@ -99,8 +102,7 @@ def _read_text(file: Path) -> str:
     except IsADirectoryError:
         raise _unreadable(file, f"must be a file; this is a folder.{_projects_in(file)}") from None
     except (OSError, ValueError) as error:
-        what = "a text is taken as the path of a file" if "\n" in str(file) else "cannot be read"
-        raise _unreadable(str(file).partition("\n")[0][:80], f"{what}: {error}.") from None
+        raise _unreadable(file, f"cannot be read: {error}.") from None
     if len(data) > MAX_BYTES:
         raise _unreadable(file, f"must be at most {MAX_BYTES // 1024} KiB; this is not a project file.")
     try:

@@ -77,6 +77,7 @@ def parse(text: str, source: str, *, lines: bool = True) -> Document:
         line = mark.line + 1 if mark else 1
         opened = error.context_mark.line + 1 if error.context_mark else line
         message = _sentence(error.problem or error.context or "", line, opened)
+        line = opened if "could not find expected ':'" in str(error.problem) else line  # the line without one
     except ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         message = f"not valid YAML: the character U+{ord(text[error.position]):04X} is not allowed. Remove it."

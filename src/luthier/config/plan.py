@@ -23,6 +23,7 @@ from luthier.config.project import (
     Project,
     ReportSpec,
     TrainSpec,
+    Version,
 )
 from luthier.config.values import Block, Text, split_named
 
@@ -99,7 +100,7 @@ S = TypeVar("S", CheckStage, TrainStage, EvaluateStage, BundleStage, ReportStage
 class Plan(Block):
     """A project with nothing left to say."""
 
-    version: Literal[1] = Field(default=1, description="The version of the plan.")
+    version: Version = Field(default=1, description="The version of the plan.")
     name: Name = Field(description="The project's name.")
     seed: int = Field(ge=0, le=2**32 - 1, description="Drives every draw of training.")
     tasks: Mapping[str, TaskPlan] = Field(min_length=1, description="What is predicted, by a key that stages refer to.")

@@ -11,7 +11,7 @@ import codecs
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Strict, Tag, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Discriminator, Field, Strict, Tag, ValidationInfo, field_validator
 
 from luthier.config.values import (
     Block,
@@ -39,6 +39,15 @@ Name = Annotated[
 Device = Annotated[
     str, Field(pattern=DEVICE_PATTERN), Words('auto, cpu, mps, cuda or xpu, or one of several such as "cuda:1"')
 ]
+
+
+def _whole_number(value: Any) -> Any:
+    if type(value) is not int:  # true and 1.0 are equal to 1
+        raise wrong("1")
+    return value
+
+
+Version = Annotated[Literal[1], BeforeValidator(_whole_number)]
 
 # Keys of later versions, refused as "not in this version" rather than as a slip of the pen.
 LATER_KEYS = (
@@ -437,7 +446,7 @@ ModelField = Annotated[
 class Project(Block):
     """A project file: from which data to learn what, with which model, and how."""
 
-    version: Literal[1] = Field(description="The version of this file format; this Luthier reads version 1.")
+    version: Version = Field(description="The version of this file format; this Luthier reads version 1.")
     name: Name = Field(description="Names the run folder (`runs/<name>`) and the bundle.")
     task: Named = Field(description="What is predicted, such as text-classification; alone, or with its settings.")
     model: ModelField = Field(description="The pretrained model: its id alone, or a block of keys.")

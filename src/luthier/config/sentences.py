@@ -112,11 +112,12 @@ def _walked(error: ErrorDetails, value: Any) -> Path:
 
 def _missing(path: Path, around: Any, table: Mapping[str, Key]) -> str:
     if isinstance(around, list | tuple):
-        return must_be(table[dotted(path[:-1])].kind, around)
+        key = table.get(dotted(path[:-1]))
+        return must_be(key.kind if key else "a longer list", around)
     if path == ("version",):
         return 'the key "version" is missing. Add "version: 1", the version of this file format.'
-    key = table[dotted(path)]
-    return f'the key "{path[-1]}" is missing. It must be {key.kind}.'
+    key = table.get(dotted(path))
+    return f'the key "{path[-1]}" is missing.{f" It must be {key.kind}." if key else ""}'
 
 
 def _value_message(kind: str, got: Any, path: Path, context: Mapping[str, Any], table: Mapping[str, Key]) -> str:
@@ -137,13 +138,13 @@ def _value_message(kind: str, got: Any, path: Path, context: Mapping[str, Any], 
         return must_be(words, got, did_you_mean(nearest(got, choices) if isinstance(got, str) else None))
     if kind in ("string_too_short", "too_short") and context["min_length"] == 1 and not got:
         return must_be("not empty" if isinstance(got, str) else f"{words}, not empty", got)
+    if got is None and key and not key.required:
+        return must_be(words, got, "Leave the key out to take its default.")
     return must_be(words, got, _fix(words, got, path))
 
 
 def _fix(constraint: str, got: Any, path: Path) -> str:
     """Say what to write instead, where that can be told from the value."""
-    if got is None:
-        return "Leave the key out to take its default."
     if isinstance(got, str):
         if path == ("name",):
             return did_you_mean(re.sub(r"[^a-z0-9._]+", "-", got.lower()).strip("-._")[:64] or None)
