@@ -236,7 +236,7 @@ _SUPPORT_CHAT = Sample(
     ),
     builder="support-chat",
     revision=1,
-    licence="BSD-3-Clause",
+    licence="BSD (declared by the package, which holds no licence text)",
     source="Gunther Cox and contributors; https://pypi.org/project/chatterbot-corpus/",
     description="Question and answer pairs in English and Chinese, written by volunteers for a chat bot: "
     "technical support, coding, trivia, small talk. Columns: question, answer, category (the name of the "

@@ -43,7 +43,7 @@ def build_support_chat(archive: Path, folder: Path, scratch: Path) -> dict[str, 
                 continue
             pairs += pair_turns(turns, category=stem, language=_LANGUAGES[language], number=number)
     columns = {name: [getattr(pair, name) for pair in pairs] for name in Pair.__dataclass_fields__}
-    provenance = {"made_from": f"{archive.name}: {_ROOT}", "licence": "BSD-3-Clause"}
+    provenance = {"made_from": f"{archive.name}: {_ROOT}", "licence": "BSD"}
     write_arrow(folder / "data.arrow", columns, metadata=provenance)
     return {
         "rows": len(pairs),

@@ -28,8 +28,8 @@ from luthier.artifacts.files import (
 from luthier.errors import SampleError
 from luthier.samples.build import BUILDERS
 from luthier.samples.catalogue import PREFIX, Kind, Sample, describe, megabytes
+from luthier.samples.distribution import fetch_distribution, locked
 from luthier.samples.download import Progress
-from luthier.samples.fetch import fetch_distribution, locked
 
 _log = logging.getLogger(__name__)
 MANIFEST = "sample.json"

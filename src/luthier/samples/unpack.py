@@ -7,8 +7,10 @@ looked through whole before it is trusted: one bad member refuses it, wanted or 
 
 from __future__ import annotations
 
+import errno
 import gzip
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -21,6 +23,8 @@ from luthier.errors import SampleError
 
 MAX_MEMBERS = 10_000
 _BLOCK = 1 << 20
+# What the readers of the standard library raise on damage, as tests/unit/samples/test_unpack.py provokes it.
+_UNREADABLE = (zipfile.BadZipFile, EOFError, zlib.error, ValueError, OverflowError, RuntimeError, struct.error)
 
 
 def extract(archive: Path, members: Mapping[str, str], folder: Path, *, max_bytes: int) -> list[Path]:
@@ -60,10 +64,17 @@ def zip_names(archive: Path, *, max_bytes: int) -> list[str]:
 def _readable(archive: Path) -> Iterator[None]:
     try:
         yield
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise SampleError(
-            f"must be a whole zip or gzipped tar; got an unreadable one ({error}).", where=archive.name
-        ) from error
+    except OSError as error:
+        # EINVAL: a damaged offset to seek to. No number: a damaged gzip stream. Anything else is about this machine.
+        if error.errno not in (None, errno.EINVAL):
+            raise
+        raise _unreadable(archive, error) from error
+    except (*_UNREADABLE, tarfile.TarError) as error:
+        raise _unreadable(archive, error) from error
+
+
+def _unreadable(archive: Path, error: Exception) -> SampleError:
+    return SampleError(f"must be a whole zip or gzipped tar; got an unreadable one ({error}).", where=archive.name)
 
 
 def _inside(folder: Path, path: str) -> Path:
@@ -96,6 +107,8 @@ def _checked_zip(bundle: zipfile.ZipFile, archive: str, max_bytes: int) -> list[
             raise SampleError(f"must hold only files and folders; {info.filename!r} is neither.", where=archive)
         if info.flag_bits & 0x1:
             raise SampleError(f"must not be encrypted; {info.filename!r} is.", where=archive)
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise SampleError(f"must be stored or deflated; {info.filename!r} is neither.", where=archive)
         if info.filename in seen:
             raise SampleError(f"must hold each name once; got {info.filename!r} twice.", where=archive)
         seen.add(info.filename)

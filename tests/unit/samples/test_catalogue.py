@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from luthier.samples import SAMPLES, describe
+from luthier.samples.build import BUILDERS
+
+NAMES = ["minilm", "smollm2", "movie-reviews", "tweets", "support-chat"]
+
+
+def test_the_samples_and_their_builders() -> None:
+    assert list(SAMPLES) == NAMES
+    assert set(BUILDERS) == {sample.builder for sample in SAMPLES.values()}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_card_says_everything(name: str) -> None:
+    sample = describe(f"sample:{name}")
+    pin = sample.distribution
+    assert sample.name == name
+    assert re.fullmatch(r"[0-9a-f]{64}", pin.sha256)
+    assert pin.version in pin.filename
+    assert pin.size > 300_000
+    card = sample.card()
+    for text in (sample.description, sample.licence, sample.source, sample.citation, pin.sha256, pin.filename):
+        assert text
+        assert text in card
+    assert bool(sample.columns) == (sample.kind == "data")
+
+
+def test_the_recipe_follows_the_pin_the_builder_and_the_revision() -> None:
+    from dataclasses import replace
+
+    sample = describe("minilm")
+    other_pin = replace(sample.distribution, sha256="0" * 64)
+    recipes = {
+        sample.recipe,
+        replace(sample, distribution=other_pin).recipe,
+        replace(sample, builder="tweets").recipe,
+        replace(sample, revision=sample.revision + 1).recipe,
+    }
+    assert len(recipes) == 4
+    assert replace(sample, description="other words").recipe == sample.recipe
+
+
+def test_importing_the_package_is_cheap() -> None:
+    program = (
+        "import sys, luthier.samples\n"
+        "heavy = {'torch', 'transformers', 'pyarrow', 'gguf', 'ruamel.yaml', 'tokenizers', 'pydantic'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
