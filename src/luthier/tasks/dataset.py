@@ -93,6 +93,11 @@ class Dataset:
         chosen = self.parts[part]
         return self.tables[chosen.table].key[chosen.index]
 
+    def feature_index(self, part: str, found: Mapping[str, Features]) -> IntArray:
+        """Return the numbers of a split's features among those of its table, from what `encode` returned."""
+        group = found[self.parts[part].table].group
+        return np.flatnonzero(np.isin(group, self.row_numbers(part)))
+
     def rows(self, part: str) -> Rows:
         """Return the source that a split's rows come from."""
         return self.tables[self.parts[part].table].rows

@@ -1,0 +1,31 @@
+"""Kinds of evaluation, and the table that names them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from luthier.artifacts.evaluation import EvalReport
+from luthier.evaluation.classification import ClassificationEvaluation
+from luthier.evaluation.evidence import Evidence, Outputs
+
+
+class Evaluation(Protocol):
+    """How a kind of answer is judged."""
+
+    def validate(self, outputs: Outputs, target: NDArray[np.int64], metrics: Sequence[str]) -> dict[str, float]:
+        """Return metrics of validation outputs, in the order asked; an undefined one is left out."""
+
+    def report(self, evidence: Evidence) -> EvalReport:
+        """Return the whole evaluation on the test split."""
+
+    def predictions(self, evidence: Evidence) -> dict[str, Any]:
+        """Return columns of per-row predictions on the test split, for later comparisons."""
+
+
+EVALUATIONS: dict[str, type[Evaluation]] = {
+    "classification": ClassificationEvaluation,
+}

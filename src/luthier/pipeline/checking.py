@@ -1,0 +1,89 @@
+"""The check stage: the data check, before weights load, then the step check."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from luthier.artifacts.check import CheckReport, StepEstimate
+from luthier.config import CheckStage
+from luthier.data.batches import padding_share
+from luthier.data.check import SplitView, check_data
+from luthier.errors import DataError
+from luthier.pipeline.prepared import Prepared
+from luthier.pipeline.training import Choices, TrainJob
+from luthier.training.step_check import measure
+
+
+def data_check(prepared: Prepared) -> CheckReport:
+    """Return what the data check found; no weights are loaded."""
+    spec = prepared.plan.only(CheckStage).spec
+    dataset = prepared.dataset
+    report = check_data(
+        [_view(prepared, name) for name in dataset.parts],
+        labels=prepared.task.output_labels(dataset.targets),
+        max_length=prepared.max_length,
+        position_limit=prepared.model.position_limit(),
+        repairs=dataset.repairs,
+        near_duplicate_threshold=spec.near_duplicate_threshold,
+        sample=spec.sample,
+        seed=prepared.data.split.seed,
+    )
+    features, _ = prepared.part("train")
+    return report.model_copy(update={"padding_share": padding_share(prepared.order(0), features.total_cost)})
+
+
+def step_check(prepared: Prepared, choices: Choices) -> StepEstimate:
+    """Return what a few real steps cost, with a model that is thrown away."""
+    job = TrainJob(prepared, choices)
+    assembled = job.assemble()
+    features, _ = prepared.part("train")
+    cost = measure(
+        lambda batches: job.fit(assembled, batches=batches),
+        prepared.order(0),
+        features.total_cost,
+        prepared.plan.only(CheckStage).spec.steps,
+    )
+    return StepEstimate(
+        trainable_parameters=cost.trainable,
+        parameters=cost.parameters,
+        steps_measured=cost.steps,
+        rows_per_second=round(cost.rows_per_second, 1),
+        seconds_per_epoch=round(cost.seconds_per_epoch, 1),
+        peak_memory_mib=round(cost.peak_memory_mib, 1),
+        choices={name: f"{choice.value} ({choice.reason})" for name, choice in choices.items()},
+    )
+
+
+def refuse(prepared: Prepared, report: CheckReport) -> None:
+    """Stop the run if the project says that these findings do.
+
+    Raises:
+        DataError: lists every finding that stops it.
+    """
+    spec = prepared.plan.only(CheckStage).spec
+    stopping = report.stopping(spec.stop_on, tuple(spec.ignore))
+    if stopping:
+        lines = [f"{one.place}: {one.code}: {one.message} {one.fix}".rstrip() for one in stopping]
+        codes = ", ".join(dict.fromkeys(one.code for one in stopping))
+        raise DataError("\n".join(lines), fix=f"\nMend this, or go on in spite of it with check.ignore: [{codes}].")
+
+
+def _view(prepared: Prepared, name: str) -> SplitView:
+    dataset = prepared.dataset
+    features, index = prepared.part(name)
+
+    def scalar(field: str) -> Any:
+        return np.asarray(features.scalar[field][index]) if field in features.scalar else np.zeros(len(index), np.int32)
+
+    return SplitView(
+        name=name,
+        rows=dataset.rows(name),
+        index=dataset.row_numbers(name),
+        inputs=dataset.inputs,
+        target=dataset.target(name),
+        tokens=np.asarray(features.total_cost[index]),
+        full_length=scalar("full_length"),
+        unknown=scalar("unknown"),
+    )

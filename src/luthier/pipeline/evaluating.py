@@ -1,0 +1,110 @@
+"""The evaluate stage: calibration on validation, then the test split, once, through the predictor that will serve."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from luthier.artifacts.bundle import BundleManifest
+from luthier.artifacts.evaluation import EvalReport
+from luthier.artifacts.files import read_json, write_json_atomic
+from luthier.config import EvaluateStage
+from luthier.evaluation.evidence import Evidence, SplitEvidence
+from luthier.evaluation.kinds import EVALUATIONS
+from luthier.inference.predictor import Outputs, Predictor
+from luthier.pipeline.prepared import Prepared
+
+PREDICTIONS = "predictions.arrow"
+
+
+def trained_manifest(train_folder: Path) -> BundleManifest:
+    """Return the manifest of a trained model that is not a bundle yet."""
+    return BundleManifest.model_validate(read_json(train_folder / "entry.json"))
+
+
+def evaluate(
+    prepared: Prepared, train_folder: Path, folder: Path, *, note_test_read: Callable[[str, int, str], None]
+) -> EvalReport:
+    """Evaluate a trained model.
+
+    Leaves `folder/calibration.json` and `folder/predictions.arrow`.
+
+    Args:
+        prepared: the inputs.
+        train_folder: holds `model/` and `entry.json`.
+        folder: for what this stage leaves.
+        note_test_read: called with (split, rows, weights' sha256) before the test split is read.
+    """
+    spec = prepared.plan.only(EvaluateStage).spec
+    manifest = trained_manifest(train_folder)
+    predictor = Predictor(train_folder, manifest)
+    task, dataset = prepared.task, prepared.dataset
+    validation = _outputs(prepared, predictor, "validation")
+    calibration = task.calibrate(validation, dataset.target("validation"))
+    note_test_read("test", len(dataset.target("test")), manifest.weights_sha256)
+    test = _outputs(prepared, predictor, "test")
+    evidence = Evidence(
+        task=task.name,
+        headline=task.headline,
+        labels=task.output_labels(dataset.targets),
+        calibration=calibration,
+        inputs=dataset.inputs,
+        train=_split(prepared, "train", {}),
+        validation=_split(prepared, "validation", validation),
+        test=_split(prepared, "test", test),
+        weights_sha256=manifest.weights_sha256,
+        confidence=spec.confidence,
+        resamples=spec.resamples,
+        seed=prepared.plan.seed,
+        slices=spec.slices,
+        mistakes=spec.mistakes,
+        bins=spec.bins,
+        baselines=spec.baselines,
+    )
+    evaluation = EVALUATIONS[task.evaluation]()
+    report = evaluation.report(evidence)
+    write_json_atomic(folder / "calibration.json", calibration)
+    _write_predictions(folder / PREDICTIONS, evaluation.predictions(evidence), dataset.keys("test"))
+    return report
+
+
+def _outputs(prepared: Prepared, predictor: Predictor, part: str) -> Outputs:
+    features, index = prepared.part(part)
+    return predictor.outputs(features, index)
+
+
+def _split(prepared: Prepared, name: str, outputs: Outputs) -> SplitEvidence:
+    dataset = prepared.dataset
+    features, index = prepared.part(name)
+    numbers = dataset.row_numbers(name)
+    rows = dataset.rows(name)
+    tokens = features.scalar.get("full_length", features.total_cost)
+
+    def cells(column: str, positions: NDArray[np.int64] | None) -> list[Any]:
+        return dataset.cells(name, column, positions)
+
+    return SplitEvidence(
+        name=name,
+        outputs=outputs,
+        target=dataset.target(name),
+        tokens=np.asarray(tokens[index], dtype=np.int64),
+        cells=cells,
+        place=lambda position: rows.place(int(numbers[position])),
+    )
+
+
+def _write_predictions(path: Path, columns: dict[str, Any], keys: NDArray[np.uint64]) -> None:
+    """Write per-row predictions with the hash of each row's inputs, by which two runs' rows are matched."""
+    import pyarrow as pa
+
+    from luthier.artifacts.files import write_bytes_atomic
+
+    table = pa.table({"key": pa.array(keys, pa.uint64()), **columns})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+    write_bytes_atomic(path, sink.getvalue().to_pybytes())

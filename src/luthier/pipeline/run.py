@@ -1,0 +1,339 @@
+"""One execution of a project in a run folder."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from luthier.artifacts.check import CheckReport
+from luthier.artifacts.evaluation import EvalReport
+from luthier.artifacts.files import fingerprint, read_json, write_json_atomic
+from luthier.artifacts.run import RunDir, StageRecord, set_aside
+from luthier.config import LoadedProject, Plan, Project, read_project, resolve
+from luthier.errors import ArtifactError, StoppedError
+from luthier.pipeline.events import Noted, RunEvent, StageDone, StageSkipped, StageStarted
+from luthier.pipeline.names import known_names
+from luthier.pipeline.prepared import Prepared
+from luthier.training.events import Finished, Resumed, Stopped
+from luthier.training.hardware import Choice, describe
+from luthier.version import __version__
+
+Emit = Callable[[RunEvent], None]
+Source = str | Path | Mapping[str, Any] | Project
+
+
+def open_project(source: Source, overrides: Sequence[str] = ()) -> tuple[LoadedProject, Prepared]:
+    """Return a project and its inputs, nothing of which is read yet."""
+    names = known_names()
+    loaded = read_project(source, overrides=overrides, names=names)
+    plan = resolve(loaded.project, names)
+    return loaded, Prepared(plan, loaded.folder, loaded.locate)
+
+
+def run(
+    source: Source,
+    *,
+    run_dir: str | Path | None = None,
+    overrides: Sequence[str] = (),
+    fresh: bool = False,
+    emit: Emit = lambda _: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> dict[str, Any]:
+    """Execute a project: check → train → evaluate → bundle → report. A run that was cut off goes on where it was.
+
+    Args:
+        source: a project file, its content as a mapping, or a `Project`.
+        run_dir: the run's folder; default `runs/<name>` in the working folder.
+        overrides: texts such as `train.epochs=5`.
+        fresh: start over; the old folder is kept aside.
+        emit: told what happens.
+        stop: asked often; when it says yes, training leaves a checkpoint and the run ends.
+
+    Returns:
+        JSON-like values: `run_dir`, `bundle`, `report`, `test`, `baseline`, `train`, `seconds`.
+
+    Raises:
+        ProjectError: the project is wrong.
+        DataError: the data, or a finding of the check.
+        ArtifactError: the folder holds another run, or is damaged.
+        StoppedError: `stop` said yes.
+    """
+    loaded, prepared = open_project(source, overrides)
+    folder = Path(run_dir) if run_dir is not None else Path("runs") / loaded.project.name
+    if fresh and (aside := set_aside(folder)) is not None:
+        emit(Noted(f"the old run was kept in {aside}"))
+    folder = folder.resolve()
+    record = RunDir(folder)
+    with record.lock():
+        return _Execution(loaded, prepared, record, emit, stop).result()
+
+
+def check(source: Source, *, overrides: Sequence[str] = (), emit: Emit = lambda _: None) -> CheckReport:
+    """Do the data check and the step check of a project, and leave nothing behind."""
+    from luthier.pipeline.checking import data_check, step_check
+    from luthier.pipeline.training import choose
+
+    _, prepared = open_project(source, overrides)
+    report = data_check(prepared)
+    emit(Noted("data check done; measuring a few steps"))
+    return report.model_copy(update={"step": step_check(prepared, choose(prepared))})
+
+
+@dataclass
+class _Execution:
+    """A run in its folder."""
+
+    loaded: LoadedProject
+    prepared: Prepared
+    record: RunDir
+    emit: Emit
+    stop: Callable[[], bool]
+    choices: dict[str, Choice] = field(default_factory=dict)
+
+    @property
+    def plan(self) -> Plan:
+        return self.prepared.plan
+
+    def folder(self, stage: str) -> Path:
+        path = self.record.path / stage
+        path.mkdir(exist_ok=True)
+        return path
+
+    def result(self) -> dict[str, Any]:
+        """Do every stage that is not done, and return the closing values."""
+        previous = ""
+        self._refuse_other_run()
+        for stage in self.plan.stages:
+            self._stop_if_asked()
+            made_from = fingerprint([stage.stage, self._inputs_of(stage), previous])
+            done = self.record.done(stage.stage, made_from)
+            if done is not None:
+                self.emit(StageSkipped(stage.stage))
+            else:
+                self.emit(StageStarted(stage.stage))
+                done = self._do(stage.stage, made_from)
+                self.emit(StageDone(stage.stage, done.seconds))
+            previous = fingerprint([made_from, done.outputs])
+        return self._closing()
+
+    def _inputs_of(self, stage: Any) -> Any:
+        base = [self.prepared.fingerprint, __version__, stage.model_dump(mode="json")]
+        if stage.stage == "train":  # how often checkpoints are made does not change what training leaves
+            return [*base[:2], self._train_inputs()]
+        return base
+
+    def _train_inputs(self) -> dict[str, Any]:
+        stage = next(one for one in self.plan.stages if one.stage == "train")
+        spec = stage.spec.model_dump(mode="json", exclude={"checkpoint_seconds", "keep_checkpoints"})
+        return {"method": stage.method.model_dump(mode="json"), "train": spec, "seed": self.plan.seed}
+
+    def _do(self, stage: str, made_from: str) -> StageRecord:
+        work = {
+            "check": self._check,
+            "train": self._train,
+            "evaluate": self._evaluate,
+            "bundle": self._bundle,
+            "report": self._report,
+        }
+        began, cpu = time.monotonic(), time.process_time()
+        outputs, result = work[stage]()
+        return self.record.finish(
+            stage,
+            fingerprint=made_from,
+            outputs=outputs,
+            seconds=time.monotonic() - began,
+            cpu_seconds=time.process_time() - cpu,
+            result=result,
+        )
+
+    def _check(self) -> tuple[list[Path], dict[str, Any]]:
+        from luthier.pipeline.checking import data_check, refuse, step_check
+
+        folder = self.folder("check")
+        report = data_check(self.prepared)
+        report.write(folder / "check.json")
+        for finding in report.findings:
+            self.emit(Noted(f"{finding.severity}: {finding.code}: {finding.message}"))
+        refuse(self.prepared, report)
+        self._choose()
+        with self._threads():
+            report = report.model_copy(update={"step": step_check(self.prepared, self.choices)})
+        report.write(folder / "check.json")
+        # The estimate holds times, so later stages depend on the findings alone.
+        write_json_atomic(folder / "findings.json", report.model_dump(mode="json", exclude={"step"}))
+        return [folder / "findings.json"], {"findings": len(report.findings)}
+
+    def _train(self) -> tuple[list[Path], dict[str, Any]]:
+        from luthier.pipeline.training import TrainJob, train
+
+        self._choose()
+        folder = self.folder("train")
+        finished: Finished | None = None
+        with self._threads():
+            for event in train(TrainJob(self.prepared, self.choices), folder, stop=self.stop):
+                self.emit(event)
+                if isinstance(event, Resumed):
+                    self.record.log(f"continued from step {event.step}")
+                if isinstance(event, Stopped):
+                    raise self._stopped(f"stopped after step {event.step}; a checkpoint was written.")
+                finished = event if isinstance(event, Finished) else finished
+        assert finished is not None, "a training that was not stopped finishes"
+        model = sorted((folder / "model").iterdir())
+        return [*model, folder / "entry.json", folder / "metrics.jsonl"], asdict(finished)
+
+    def _evaluate(self) -> tuple[list[Path], dict[str, Any]]:
+        from luthier.pipeline.evaluating import PREDICTIONS, evaluate
+
+        folder = self.folder("evaluate")
+        report = evaluate(
+            self.prepared,
+            self.folder("train"),
+            folder,
+            note_test_read=lambda split, rows, sha: self.record.note_test_read(
+                split=split, rows=rows, weights_sha256=sha
+            ),
+        )
+        report.write(self.record.path / "evaluation.json")
+        return [self.record.path / "evaluation.json", folder / "calibration.json", folder / PREDICTIONS], {}
+
+    def _bundle(self) -> tuple[list[Path], dict[str, Any]]:
+        from luthier.pipeline.bundling import write_bundle
+
+        write_bundle(
+            self.prepared,
+            self.folder("train"),
+            self.folder("evaluate"),
+            self.record.bundle,
+            CheckReport.read(self.folder("check") / "check.json"),
+            EvalReport.read(self.record.path / "evaluation.json"),
+        )
+        return [path for path in sorted(self.record.bundle.rglob("*")) if path.is_file()], {}
+
+    def _report(self) -> tuple[list[Path], dict[str, Any]]:
+        from luthier.reporting.report import write_report
+
+        path = self.record.path / "report.html"
+        write_report(self.record, self.plan, path)
+        return [path], {}
+
+    def _choose(self) -> None:
+        """Take the choices of the run's start, or make and record them."""
+        from luthier.pipeline.training import choose
+
+        if self.choices:
+            return
+        path = self.record.path / "choices.json"
+        made_from = fingerprint([self.prepared.fingerprint, self._train_inputs()])
+        if path.exists() and (found := read_json(path))["made_from"] == made_from:
+            self.choices = {name: Choice(**choice) for name, choice in found["choices"].items()}
+            return
+        self.choices = choose(self.prepared)
+        listed = {name: asdict(choice) for name, choice in self.choices.items()}
+        write_json_atomic(path, {"made_from": made_from, "choices": listed, "hardware": describe()})
+        for name, choice in self.choices.items():
+            self.emit(Noted(f"{name}: {choice.value} ({choice.reason})"))
+
+    @contextmanager
+    def _threads(self) -> Iterator[None]:
+        import torch
+
+        before = torch.get_num_threads()
+        torch.set_num_threads(int(self.choices["threads"].value))
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
+
+    def _refuse_other_run(self) -> None:
+        """Keep the plan in the folder; refuse a folder whose training was begun from other inputs.
+
+        Raises:
+            ArtifactError: names what differs.
+        """
+        path = self.record.plan_path
+        new = self.plan.model_dump(mode="json")
+        inputs = {"sources": {name: rows.fingerprint for name, rows in self.prepared.sources.items()}}
+        begun = (self.record.path / "train").exists()
+        if path.exists() and begun:
+            old = read_json(path)
+            changed = _differences(_training_part(old["plan"]), _training_part(new))
+            changed += [
+                f"the rows of {name} changed"
+                for name, digest in inputs["sources"].items()
+                if old["inputs"]["sources"].get(name) not in {None, digest}
+            ]
+            if changed:
+                raise ArtifactError(
+                    f"holds a run from other inputs: {'; '.join(changed)}.",
+                    where=str(self.record.path),
+                    fix="Choose another folder with --run-dir, or start over with --fresh (the old folder is kept).",
+                )
+        write_json_atomic(path, {"plan": new, "inputs": inputs, "luthier": __version__})
+        if self.loaded.text is not None:
+            self.record.write_text("project.yaml", self.loaded.text)
+
+    def _closing(self) -> dict[str, Any]:
+        evaluation = EvalReport.read(self.record.path / "evaluation.json")
+        stages = self.record.stages
+        trained = stages["train"].result
+        test: dict[str, Any] = {"rows": evaluation.rows}
+        for name, metric in evaluation.metrics.items():
+            test[name] = metric.value
+            if metric.interval is not None:
+                test[f"{name}_interval"] = list(metric.interval)
+        baseline = {one.name: {name: m.value for name, m in one.metrics.items()} for one in evaluation.baselines}
+        seconds = round(sum(record.seconds for record in stages.values()), 1)
+        result = {
+            "name": self.plan.name,
+            "run_dir": str(self.record.path),
+            "bundle": str(self.record.bundle),
+            "report": str(self.record.path / "report.html"),
+            "weights_sha256": evaluation.weights_sha256,
+            "headline": evaluation.headline,
+            "test": test,
+            "baseline": baseline,
+            "train": {
+                "rows_per_second": round(trained["rows"] / max(trained["seconds"], 1e-9), 1),
+                "steps": trained["steps"],
+                "best_step": trained["best_step"],
+                "seconds": round(trained["seconds"], 1),
+            },
+            "seconds": seconds,
+        }
+        write_json_atomic(self.record.path / "result.json", result)
+        return result
+
+    def _stop_if_asked(self) -> None:
+        if self.stop():
+            raise self._stopped("stopped between two stages.")
+
+    def _stopped(self, what: str) -> StoppedError:
+        return StoppedError(what, where=str(self.record.path), fix="Give the same command again to go on from there.")
+
+
+def _training_part(plan: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of a plan decides the weights, as flat dotted keys."""
+    train = next(stage for stage in plan["stages"] if stage["stage"] == "train")
+    spec = {key: value for key, value in train["spec"].items() if key not in {"checkpoint_seconds", "keep_checkpoints"}}
+    return {
+        "seed": plan["seed"],
+        **_flat(plan["tasks"]["main"], ""),
+        **_flat(train["method"], "method."),
+        **_flat(spec, "train."),
+    }
+
+
+def _flat(value: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, item in value.items():
+        flat |= _flat(item, f"{prefix}{key}.") if isinstance(item, Mapping) else {f"{prefix}{key}": item}
+    return flat
+
+
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    keys = dict.fromkeys([*old, *new])
+    return [f"{key} was {old.get(key)!r}, is {new.get(key)!r}" for key in keys if old.get(key) != new.get(key)]

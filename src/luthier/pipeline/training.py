@@ -1,0 +1,290 @@
+"""The train stage: from prepared inputs to a model folder."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from luthier.artifacts.bundle import BundleManifest, EntryPoint, Preprocess, Runtime
+from luthier.artifacts.checkpoint import CheckpointStore
+from luthier.artifacts.files import fingerprint, write_json_atomic
+from luthier.artifacts.manifest import new_folder
+from luthier.config import TrainStage, build_settings
+from luthier.config.project import TrainSpec
+from luthier.data.batches import sorted_batches
+from luthier.evaluation.kinds import EVALUATIONS
+from luthier.metrics.registry import METRICS
+from luthier.models.assembly import Assembled, TaskModel, assemble
+from luthier.models.folder import manifest_parts, write_folder
+from luthier.models.tuning.table import METHODS
+from luthier.objectives import build_objective
+from luthier.pipeline.prepared import Prepared
+from luthier.training.events import Event, Finished, Resumed, StepDone, Stopped, Validated
+from luthier.training.hardware import Choice, choose_attention, choose_device, choose_precision, processor_flags
+from luthier.training.history import History
+from luthier.training.loop import Fit, Optimisation, autocast, to_torch
+from luthier.training.world import LocalWorld, World
+from luthier.version import __version__
+
+VALIDATION_TOKENS = 8192
+TOLERANCE, RAW_TOLERANCE = 1e-5, 1e-4
+Choices = dict[str, Choice]
+
+
+def choose(prepared: Prepared) -> Choices:
+    """Return what `auto` picks for a run, with reasons."""
+    spec = prepared.plan.only(TrainStage).spec
+    features, index = prepared.part("train")
+    device = choose_device(spec.device)
+    long_tokens = int(np.percentile(features.total_cost[index], 95))
+    return {
+        "device": device,
+        "precision": choose_precision(spec.precision, device.value),
+        "attention": choose_attention(spec.attention, device.value, long_tokens),
+        "threads": Choice(
+            str(spec.threads or torch.get_num_threads()), "as set" if spec.threads else "all that torch sees"
+        ),
+    }
+
+
+@dataclass(frozen=True)
+class TrainJob:
+    """All that decides a training run's weights.
+
+    Attributes:
+        prepared: the inputs.
+        choices: what `auto` picked; a resumed run takes those of its start.
+    """
+
+    prepared: Prepared
+    choices: Mapping[str, Choice]
+
+    @property
+    def stage(self) -> TrainStage:
+        """The train stage of the plan."""
+        return self.prepared.plan.only(TrainStage)
+
+    @property
+    def spec(self) -> TrainSpec:
+        """The train block."""
+        return self.stage.spec
+
+    def fingerprint(self) -> str:
+        """Return a hash over everything that decides the weights; how often checkpoints are made does not."""
+        spec = self.spec.model_dump(mode="json", exclude={"checkpoint_seconds", "keep_checkpoints", *self.choices})
+        return fingerprint(
+            {
+                "dataset": self.prepared.dataset.fingerprint(),
+                "inputs": self.prepared.fingerprint,
+                "method": [self.stage.method.name, dict(self.stage.method.settings)],
+                "train": spec,
+                "seed": self.prepared.plan.seed,
+                "choices": {name: choice.value for name, choice in self.choices.items()},
+            }
+        )
+
+    def assemble(self) -> Assembled:
+        """Return the pretrained backbone with the task's head."""
+        prepared = self.prepared
+        return assemble(
+            prepared.model,
+            prepared.task.head(prepared.dataset.targets),
+            pooling=prepared.model_spec.pooling,
+            attention=self.choices["attention"].value,
+            dropout=self.spec.dropout,
+            seed=prepared.plan.seed,
+        )
+
+    def fit(
+        self,
+        assembled: Assembled,
+        *,
+        folder: Path | None = None,
+        batches: list[NDArray[np.int64]] | None = None,
+        world: World | None = None,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> Fit:
+        """Return the loop over an assembled model.
+
+        Args:
+            assembled: from `assemble`.
+            folder: where checkpoints and best weights go; None keeps none and validates never.
+            batches: replace an epoch's own (the step check); one epoch of them.
+            world: the processes; default this one.
+            stop: asked after each step.
+        """
+        prepared, spec = self.prepared, self.spec
+        method = METHODS[self.stage.method.name]
+        settings = build_settings(getattr(method, "settings", None), self.stage.method.settings)
+        store = None
+        if folder is not None:
+            store = CheckpointStore(
+                folder / "checkpoints", run_fingerprint=self.fingerprint(), keep=spec.keep_checkpoints
+            )
+        return Fit(
+            model=assembled.model,
+            method=method(settings),
+            objective=build_objective(prepared.task.objective, self._objective_settings()),
+            features=prepared.part("train")[0],
+            order=(lambda _: batches) if batches is not None else prepared.order,
+            numbers=self._numbers(1 if batches is not None else spec.epochs),
+            world=world or LocalWorld(self.choices["device"].value),
+            store=store,
+            best_folder=None if folder is None else folder / "best",
+            validate=None if folder is None else self._validate,
+            greater_is_better=METRICS[self.metric].greater_is_better,
+            stop=stop,
+        )
+
+    @property
+    def metric(self) -> str:
+        """The validation metric that chooses the weights."""
+        return self.spec.select_by or self.prepared.task.headline
+
+    def _numbers(self, epochs: int) -> Optimisation:
+        spec = self.spec
+        stopping = spec.early_stopping
+        return Optimisation(
+            epochs=epochs,
+            learning_rate=spec.learning_rate,
+            schedule=spec.schedule,
+            warmup=spec.warmup,
+            weight_decay=spec.weight_decay,
+            betas=(spec.betas[0], spec.betas[1]),
+            epsilon=spec.epsilon,
+            clip_norm=spec.clip_norm,
+            accumulate=spec.accumulate,
+            precision=self.choices["precision"].value,
+            validate=spec.validations_per_epoch,
+            patience=stopping.patience if stopping else None,
+            min_delta=stopping.min_delta if stopping else 0.0,
+            checkpoint_seconds=spec.checkpoint_seconds,
+            seed=self.prepared.plan.seed,
+        )
+
+    def _objective_settings(self) -> dict[str, Any]:
+        settings: dict[str, Any] = {}
+        if self.spec.label_smoothing:
+            settings["label_smoothing"] = self.spec.label_smoothing
+        if self.spec.class_weights != "none":
+            settings["class_weights"] = self._class_weights()
+        return settings
+
+    def _class_weights(self) -> list[float]:
+        """Return a weight per class: as set, or N / (C x rows of the class), as scikit-learn's `balanced`."""
+        dataset = self.prepared.dataset
+        labels = self.prepared.task.output_labels(dataset.targets)
+        if isinstance(self.spec.class_weights, str):
+            counts = Counter(dataset.target("train").tolist())
+            total = sum(counts.values())
+            return [total / (len(labels) * counts[number]) if counts[number] else 1.0 for number in range(len(labels))]
+        given = {str(label): float(weight) for label, weight in self.spec.class_weights.items()}
+        if unknown := sorted(set(given) - set(labels)):
+            from luthier.errors import DataError
+
+            raise DataError(
+                f"train.class_weights must name labels ({', '.join(labels)}); got {', '.join(unknown)}.",
+                fix="Use the labels as data.labels or the data name them.",
+            )
+        return [given.get(label, 1.0) for label in labels]
+
+    def _validate(self, model: TaskModel) -> dict[str, float]:
+        """Return the deciding metric first, then log loss and accuracy, on the validation split."""
+        features, index = self.prepared.part("validation")
+        outputs = forward(model, features, index, precision=self.choices["precision"].value)
+        evaluation = EVALUATIONS[self.prepared.task.evaluation]()
+        wanted = list(dict.fromkeys([self.metric, self.prepared.task.headline, "log_loss"]))
+        found = evaluation.validate(outputs, self.prepared.dataset.target("validation"), wanted)
+        if self.metric not in found:
+            from luthier.errors import TrainingError
+
+            raise TrainingError(
+                f"train.select_by must be defined on the validation split; {self.metric} is not.",
+                fix="Choose another metric, or give the split rows of every label.",
+            )
+        return found
+
+
+def forward(
+    model: TaskModel, features: Any, index: NDArray[np.int64], *, precision: str
+) -> dict[str, NDArray[np.float64]]:
+    """Return a model's outputs for some features at a precision, without gradients."""
+    device = next(model.parameters()).device
+    model.eval()
+    found: dict[str, NDArray[np.float64]] = {}
+    cost = features.total_cost[index]
+    with torch.inference_mode(), autocast(precision, device):
+        for batch in sorted_batches(cost, VALIDATION_TOKENS):
+            for name, values in model(to_torch(features.collate(index[batch]), device)).items():
+                array = values.double().cpu().numpy()
+                found.setdefault(name, np.empty((len(index), *array.shape[1:])))[batch] = array
+    return found
+
+
+def train(job: TrainJob, folder: Path, *, stop: Callable[[], bool]) -> Iterator[Event]:
+    """Train in a folder and leave `folder/model` and `folder/entry.json`.
+
+    Yields the loop's events. After `Stopped` nothing is written.
+    """
+    assembled = job.assemble()
+    history = History(folder / "metrics.jsonl")
+    for event in job.fit(assembled, folder=folder, stop=stop):
+        if not history.open:
+            history.rewind(event.step if isinstance(event, Resumed) else 0)
+        if isinstance(event, StepDone | Validated):
+            history.add(event)
+        if isinstance(event, Finished):
+            _write_model(job, assembled, folder)
+        yield event
+        if isinstance(event, Stopped):
+            break
+    history.close()
+
+
+def _write_model(job: TrainJob, assembled: Assembled, folder: Path) -> None:
+    prepared = job.prepared
+    with new_folder(folder / "model") as target:
+        for path in sorted(prepared.tokenizer.iterdir()):
+            shutil.copyfile(path, target / path.name)
+        labels = prepared.task.output_labels(prepared.dataset.targets)
+        digest = write_folder(assembled, target, labels=labels)
+    backbone, head = manifest_parts(assembled, source=prepared.model_spec.id)
+    manifest = BundleManifest(
+        name=prepared.plan.name,
+        luthier=__version__,
+        backbone=backbone,
+        heads=[head],
+        entry_points=[
+            EntryPoint(
+                task=prepared.plan.task().task,
+                task_settings=dict(prepared.plan.task().settings),
+                head=head.name,
+                targets=prepared.dataset.targets,
+                calibration={},
+                preprocess=Preprocess(
+                    max_length=prepared.max_length,
+                    truncation_side=prepared.model_spec.truncation_side,
+                    columns={role: prepared.columns[role] for role in prepared.columns},
+                ),
+            )
+        ],
+        runtimes=[
+            Runtime(
+                name="torch",
+                precision="fp32",
+                tolerance=TOLERANCE,
+                raw_tolerance=RAW_TOLERANCE,
+                processor={"flags": sorted(f for f in processor_flags() if f.startswith(("avx", "amx", "fma")))},
+            )
+        ],
+        weights_sha256=digest,
+    )
+    write_json_atomic(folder / "entry.json", manifest.model_dump(mode="json"))
