@@ -189,7 +189,7 @@ class Fit:
         self.model.train()
         self.optimiser.zero_grad(set_to_none=True)
         sums = torch.zeros(2, dtype=torch.float64)
-        parts = pieces(rows, self.cost[rows], world.size * numbers.accumulate)
+        parts = pieces(rows, self.cost, world.size * numbers.accumulate)
         for micro, part in enumerate(parts[world.rank :: world.size]):
             if len(part):
                 sums += self._backward(part, micro)

@@ -1,0 +1,203 @@
+"""The evaluation of a classifier."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from luthier.artifacts.evaluation import (
+    Baseline,
+    Block,
+    CalibrationBlock,
+    ConfusionBlock,
+    EvalReport,
+    Example,
+    ExamplesBlock,
+    MetricValue,
+    PerClassBlock,
+    PerClassRow,
+    ReliabilityBin,
+    SliceRow,
+)
+from luthier.evaluation.baselines import BASELINES
+from luthier.evaluation.evidence import Evidence, Outputs, SplitEvidence
+from luthier.metrics.calibration import expected_calibration_error, reliability, softmax
+from luthier.metrics.classification import confusion, per_class
+from luthier.metrics.intervals import bootstrap, paired_bootstrap
+from luthier.metrics.label_issues import find_label_issues
+from luthier.metrics.registry import METRICS, Metric
+from luthier.metrics.scores import Scores
+
+SLICE_VALUES = 20
+LEAST_SLICE_ROWS = 5
+IntArray = NDArray[np.int64]
+
+
+class ClassificationEvaluation:
+    """Judges `logits` (N, C) against class numbers."""
+
+    def validate(self, outputs: Outputs, target: IntArray, metrics: Sequence[str]) -> dict[str, float]:
+        """Return metrics of validation outputs, in the order asked; an undefined one is left out."""
+        scores = Scores(target, softmax(outputs["logits"]))
+        found = {name: METRICS[name].function(scores) for name in metrics}
+        return {name: value for name, value in found.items() if value is not None}
+
+    def report(self, evidence: Evidence) -> EvalReport:
+        """Return the whole evaluation on the test split, after calibration."""
+        scores = self._scores(evidence, evidence.test)
+        return EvalReport(
+            task=evidence.task,
+            split=evidence.test.name,
+            rows=scores.rows,
+            weights_sha256=evidence.weights_sha256,
+            headline=evidence.headline,
+            confidence=evidence.confidence,
+            metrics=_with_intervals(scores, list(METRICS.values()), evidence),
+            baselines=[_baseline(name, scores, evidence) for name in evidence.baselines],
+            slices=list(_slices(scores, evidence)),
+            blocks=self._blocks(scores, evidence),
+        )
+
+    def predictions(self, evidence: Evidence) -> dict[str, Any]:
+        """Return target and predicted labels and every probability per test row."""
+        scores = self._scores(evidence, evidence.test)
+        labels = np.asarray(evidence.labels, dtype=object)
+        columns: dict[str, Any] = {
+            "target": labels[scores.target].tolist(),
+            "predicted": labels[scores.predicted].tolist(),
+        }
+        return columns | {f"score.{label}": scores.probability[:, i] for i, label in enumerate(evidence.labels)}
+
+    def _scores(self, evidence: Evidence, split: SplitEvidence) -> Scores:
+        logits = split.outputs["logits"]
+        return Scores(split.target, softmax(logits, evidence.calibration.get("temperature", 1.0)), logits)
+
+    def _blocks(self, scores: Scores, evidence: Evidence) -> list[Block]:
+        labels = list(evidence.labels)
+        counts = confusion(scores.target, scores.predicted, scores.classes).tolist()
+        quality = [
+            PerClassRow(label=label, precision=q.precision, recall=q.recall, f1=q.f1, support=q.support)
+            for label, q in zip(labels, per_class(scores), strict=True)
+        ]
+        return [
+            ConfusionBlock(labels=labels, counts=counts),
+            PerClassBlock(rows=quality),
+            _calibration(scores, evidence),
+            _mistakes(scores, evidence),
+            self._label_issues(evidence),
+        ]
+
+    def _label_issues(self, evidence: Evidence) -> ExamplesBlock:
+        """Return suspected label errors on the two splits that training did not see."""
+        found: list[tuple[float, Example]] = []
+        for split in (evidence.validation, evidence.test):
+            scores = self._scores(evidence, split)
+            for position in find_label_issues(scores.probability, scores.target):
+                own = float(scores.probability[position, scores.target[position]])
+                found.append((own, _example(int(position), scores, split, evidence)))
+        found.sort(key=lambda pair: pair[0])
+        rows = [example for _, example in found[: evidence.mistakes]]
+        return ExamplesBlock(name="label_issues", split="validation and test", total=len(found), rows=rows)
+
+
+def _with_intervals(scores: Scores, metrics: Sequence[Metric], evidence: Evidence) -> dict[str, MetricValue]:
+    intervals = bootstrap(
+        scores, metrics, resamples=evidence.resamples, confidence=evidence.confidence, seed=evidence.seed
+    )
+    return {m.name: MetricValue(value=m.function(scores), interval=intervals[m.name]) for m in metrics}
+
+
+def _baseline(name: str, scores: Scores, evidence: Evidence) -> Baseline:
+    text = evidence.inputs[0]
+    train_texts, test_texts = (
+        [str(cell) for cell in split.cells(text, None)] for split in (evidence.train, evidence.test)
+    )
+    probability = BASELINES[name](train_texts, evidence.train.target, test_texts, len(evidence.labels))
+    simple = Scores(evidence.test.target, probability)
+    lead = paired_bootstrap(
+        simple,
+        scores,
+        METRICS[evidence.headline],
+        resamples=evidence.resamples,
+        confidence=evidence.confidence,
+        seed=evidence.seed,
+    )
+    return Baseline(
+        name=name,
+        metrics=_with_intervals(simple, list(METRICS.values()), evidence),
+        lead=MetricValue(value=lead.difference, interval=lead.interval),
+    )
+
+
+def _slices(scores: Scores, evidence: Evidence) -> Iterator[SliceRow]:
+    metric = METRICS[evidence.headline]
+    columns = [("length", _length_bands(evidence.test.tokens)), ("label", [evidence.labels[t] for t in scores.target])]
+    columns += [(name, [str(cell) for cell in evidence.test.cells(name, None)]) for name in evidence.slices]
+    for column, values in columns:
+        counts = Counter(values)
+        shown = list(dict.fromkeys(sorted(values, key=_band_order))) if column == "length" else _top(counts)
+        for value in shown:
+            positions = np.flatnonzero(np.asarray(values, dtype=object) == value)
+            if len(positions) < LEAST_SLICE_ROWS:
+                continue
+            part = scores.take(positions)
+            measured = _with_intervals(part, [metric], evidence)[metric.name]
+            yield SliceRow(column=column, value=value, rows=len(positions), metric=measured)
+
+
+def _top(counts: Counter[str]) -> list[str]:
+    return [value for value, _ in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))[:SLICE_VALUES]]
+
+
+def _length_bands(tokens: IntArray) -> list[str]:
+    """Return a band of tokens for each row: the four quarters of the rows by length."""
+    edges = np.unique(np.quantile(tokens, [0.25, 0.5, 0.75]).astype(np.int64)) if len(tokens) else np.empty(0, int)
+    lows = np.concatenate(([0], edges + 1))
+    highs = np.concatenate((edges, [int(tokens.max(initial=0))]))
+    band = np.searchsorted(edges, tokens, side="left")
+    return [f"{lows[i]}-{highs[i]} tokens" for i in band]
+
+
+def _band_order(band: str) -> int:
+    return int(band.split("-", 1)[0])
+
+
+def _calibration(scores: Scores, evidence: Evidence) -> CalibrationBlock:
+    plain = softmax(evidence.test.outputs["logits"])
+    return CalibrationBlock(
+        temperature=evidence.calibration.get("temperature", 1.0),
+        error_before=expected_calibration_error(plain, scores.target, evidence.bins) or 0.0,
+        error_after=expected_calibration_error(scores.probability, scores.target, evidence.bins) or 0.0,
+        before=_bins(plain, scores.target, evidence.bins),
+        after=_bins(scores.probability, scores.target, evidence.bins),
+    )
+
+
+def _bins(probability: NDArray[np.float64], target: IntArray, bins: int) -> list[ReliabilityBin]:
+    return [
+        ReliabilityBin(lower=b.lower, upper=b.upper, confidence=b.confidence, accuracy=b.accuracy, count=b.count)
+        for b in reliability(probability, target, bins)
+    ]
+
+
+def _mistakes(scores: Scores, evidence: Evidence) -> ExamplesBlock:
+    """Return the most confident mistakes."""
+    wrong = np.flatnonzero(~scores.correct)
+    order = wrong[np.argsort(-scores.confidence[wrong], kind="stable")]
+    rows = [_example(int(i), scores, evidence.test, evidence) for i in order[: evidence.mistakes]]
+    return ExamplesBlock(name="mistakes", split=evidence.test.name, total=len(wrong), rows=rows)
+
+
+def _example(position: int, scores: Scores, split: SplitEvidence, evidence: Evidence) -> Example:
+    chosen = np.asarray([position])
+    return Example(
+        place=split.place(position),
+        inputs={name: str(split.cells(name, chosen)[0]) for name in evidence.inputs},
+        target=evidence.labels[scores.target[position]],
+        predicted=evidence.labels[scores.predicted[position]],
+        probability=float(scores.confidence[position]),
+    )
