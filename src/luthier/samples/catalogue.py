@@ -199,7 +199,7 @@ _MOVIE_REVIEWS = Sample(
     "below 0 (5,326 rows); the 37 of the 10,605 sentences rated exactly 0 are dropped. Text is as "
     "published: `&amp;` appears in 22 sentences, two sentences occur twice.",
     citation=f"{_HUTTO} Sentences derived from Pang, B. and Lee, L. (2004). A Sentimental Education. ACL 2004.",
-    disk=1_500_000,
+    disk=1_440_000,
     columns=_RATED,
 )
 
@@ -219,7 +219,7 @@ _TWEETS = Sample(
     "(1,299 rows); the 4 of 4,200 rated exactly 0 are dropped. Text is as published, with `&amp;`, `&lt;` "
     "and `&gt;`.",
     citation=_HUTTO,
-    disk=500_000,
+    disk=440_000,
     columns=_RATED,
 )
 
@@ -246,7 +246,7 @@ _SUPPORT_CHAT = Sample(
     "different answers; much of the Chinese reads like machine translation. Nothing is filtered except one "
     "entry that is malformed at the source (a text where a list is due).",
     citation="Cox, G. ChatterBot Language Training Corpus, version 1.3.3.",
-    disk=500_000,
+    disk=384_000,
     columns={"text": "question", "label": "category", "group": "conversation"},
 )
 

@@ -2,11 +2,13 @@
 
 The conversion reads the file with the `gguf` package and writes safetensors, `tokenizer.json` and configuration itself,
 rather than through Transformers: the bytes then do not depend on the version of Transformers, and building a sample
-loads neither torch nor a model. That the folder equals what Transformers makes of the same file is a test
-(tests/slow/test_samples.py).
+loads neither torch nor a model. That the weights equal what Transformers makes of a GGUF file is a test
+(tests/unit/samples/test_builders.py).
 
-Deviation from the file: its weights are 4-bit and 8-bit blocks with fp16 scales, exact in fp32; they are kept in
-bfloat16, the precision of the original release, rounded to nearest even.
+Deviations. From the file: its weights are 4-bit and 8-bit blocks with fp16 scales, exact in fp32; they are kept in
+bfloat16, the precision of the original release, rounded to nearest even. From Transformers' own reading of the file
+(as of 5.23): digits are cut out before anything else, as the file's pre-tokenizer `smollm` means in llama.cpp, which
+Transformers leaves out; blanks before a number therefore fall into other tokens.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ from luthier.artifacts.files import fsync_folder, home, sha256_file
 from luthier.errors import SampleError
 from luthier.samples.catalogue import Distribution, megabytes
 from luthier.samples.client import Client, without_login
-from luthier.samples.download import NotPinnedError, Progress, copy, download, reason
+from luthier.samples.download import NotPinnedError, Progress, copy, download, patiently, reason
 from luthier.samples.index import Place, find_link, places
 from luthier.samples.pip_settings import PipSettings, pip_command, read_pip_settings
 
@@ -109,7 +109,8 @@ def _from_place(
     place: Place, pin: Distribution, part: Path, client: Client, settings: PipSettings, progress: Progress | None
 ) -> bool:
     """Bring the file into `part` if this place has it; a continued file that turns out wrong is fetched anew."""
-    link = find_link(place, pin.package, pin.filename, client)
+    # Once more at most: a page is small, and a place that stays silent should not hold up the next one for long.
+    link = patiently(lambda: find_link(place, pin.package, pin.filename, client), retries=min(settings.retries, 1))
     if link is None:
         return False
     if link.sha256 is not None and link.sha256.lower() != pin.sha256:

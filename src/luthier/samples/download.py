@@ -12,9 +12,11 @@ import time
 import urllib.error
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from luthier.samples.client import Client
 
+T = TypeVar("T")
 Progress = Callable[[int, int], None]
 _BLOCK = 1 << 18
 _FIRST_PAUSE_S = 0.25  # pip's backoff factor
@@ -42,14 +44,23 @@ def download(
         OSError: it cannot be reached, or the transfer broke off too often; `part` is kept.
         NotPinnedError: the file there has another size.
     """
+    patiently(lambda: _continue(client, url, part, size, progress), retries=retries)
+
+
+def patiently(action: Callable[[], T], *, retries: int) -> T:
+    """Return what the action returns, trying again, later each time, when it fails in a way that may pass.
+
+    Raises:
+        OSError: the last failure.
+    """
     for attempt in range(retries + 1):
         try:
-            _continue(client, url, part, size, progress)
-            return
+            return action()
         except (OSError, http.client.HTTPException) as error:
             if attempt == retries or not _is_passing(error):
                 raise _as_os_error(error) from error
             time.sleep(_FIRST_PAUSE_S * 2**attempt)
+    raise AssertionError("retries must be at least 0")
 
 
 def copy(source: Path, part: Path, *, size: int) -> None:

@@ -36,6 +36,7 @@ class FakeIndex:
     ranges: bool = True
     cut_after: list[int] = field(default_factory=list)  # bytes of the body before the connection drops, one a request
     statuses: list[int] = field(default_factory=list)  # answers to file requests before the real one
+    page_statuses: list[int] = field(default_factory=list)  # the same for the package's page
     login: str | None = None  # the Authorization header wanted
     requests: list[tuple[str, Mapping[str, str]]] = field(default_factory=list)
 
@@ -61,6 +62,9 @@ def _handler(index: FakeIndex) -> type[BaseHTTPRequestHandler]:
                 self.answer(404, b"no", "text/plain")
 
         def send_page(self, package: str) -> None:
+            if index.page_statuses:
+                self.answer(index.page_statuses.pop(0), b"later", "text/plain")
+                return
             names = [n for n in index.files if re.split(r"-\d", n)[0].lower().replace("_", "-") == package]
             if not names:
                 self.answer(404, b"no", "text/plain")

@@ -109,6 +109,11 @@ def test_a_passing_failure_is_retried_and_a_final_one_is_not(served: Any, pin: D
     assert len(served.file_requests()) == 3
 
 
+def test_a_passing_failure_of_the_page_is_retried_once(served: Any, pin: Distribution, tiny_wheel: bytes) -> None:
+    served.page_statuses = [503]
+    assert fetch_distribution(pin).path.read_bytes() == tiny_wheel
+
+
 def test_a_final_failure_is_not_retried(served: Any, pin: Distribution) -> None:
     served.statuses = [410, 410]
     with pytest.raises(SampleError, match="answered 410"):
