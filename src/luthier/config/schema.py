@@ -29,6 +29,8 @@ def json_schema(names: Names | None = None) -> Schema:
     schema["title"] = "Luthier project"
     names = names or Names()
     properties, blocks = schema["properties"], schema["$defs"]
+    for name, info in Project.model_fields.items():  # pydantic leaves out what the block's own docstring repeats
+        properties[name].setdefault("description", info.description)
     for key, table in (("task", names.tasks), ("method", names.methods)):
         properties[key] = {**_annotations(properties[key]), **_named(table)}
     if names.tasks is not None:

@@ -1,14 +1,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-import annotated_types as at
 import pytest
+from declared_settings import NAMES
 
-from luthier.config import Names, Roles, load_project
+from luthier.config import Names, load_project
 from luthier.errors import ProjectError
 
 SMALLEST = """\
@@ -19,39 +18,6 @@ model: sample:minilm
 data:
   train: reviews.csv
 """
-
-
-@dataclass(frozen=True)
-class Adapter:
-    """Settings as a method would declare them."""
-
-    rank: Annotated[int, at.Ge(1), at.Le(512)] = field(default=8, metadata={"description": "Rank of the update."})
-    alpha: Annotated[float, at.Gt(0)] = 16.0
-    where: Literal["attention", "all"] = "attention"
-    layers: tuple[int, ...] = ()
-    bias: bool = False
-
-
-@dataclass(frozen=True)
-class Sized:
-    """Settings with one that must be given."""
-
-    width: Annotated[int, at.Ge(1)]
-
-    def __post_init__(self) -> None:
-        if self.width % 2:
-            raise ValueError(f"width must be even; got {self.width}.")
-
-
-NAMES = Names(
-    tasks={"text-classification": None, "tagging": Sized},
-    methods={"full": None, "adapter": Adapter},
-    metrics=("accuracy", "f1_macro"),
-    baselines=("majority", "tfidf"),
-    roles={"text-classification": Roles(required=("text", "label"), optional=("text_pair",))},
-    samples=("minilm", "movie-reviews"),
-    findings=("near-duplicates", "rows-cut"),
-)
 
 
 @pytest.fixture
