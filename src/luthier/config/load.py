@@ -43,6 +43,10 @@ class LoadedProject:
         """Return the place of a dotted key for a message: `project.yaml:14`, or that of the block around it."""
         return self.document.place(tuple(key.split("."))).where
 
+    def problem(self, key: str, message: str) -> Problem:
+        """Return a problem with a dotted key, found after loading, for a `ProjectError`."""
+        return Problem(where=self.where(key), path=key, message=message)
+
     def locate(self, source: str) -> str:
         """Return a model or data source with a local path made absolute; samples and hub ids stay as they are.
 

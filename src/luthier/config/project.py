@@ -95,6 +95,13 @@ class ModelSpec(Block):
         description="A commit, tag or branch of a Hugging Face id; null takes the newest, which may change under you.",
     )
 
+    @field_validator("revision")
+    @classmethod
+    def _revision_is_read(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and info.data.get("id", "").startswith(("sample:", ".", "/", "~")):
+            raise wrong("left out where model.id is a sample or a folder, which has no revisions")
+        return value
+
 
 # --- data -----------------------------------------------------------------------------------------------------------
 
@@ -223,7 +230,9 @@ class DataSpec(Block):
 
     @field_validator("encoding")
     @classmethod
-    def _encoding_is_known(cls, value: str) -> str:
+    def _encoding_is_known(cls, value: str, info: ValidationInfo) -> str:
+        if info.data.get("format") in ("parquet", "arrow"):
+            raise wrong(f"left out where data.format is {info.data['format']}, which has no encoding to choose")
         try:
             known = codecs.lookup(value)._is_text_encoding
         except LookupError:

@@ -140,6 +140,10 @@ def project_mappings(draw: st.DrawFn) -> dict[str, Any]:
         split["validation"] = 0.1
     if data.get("format", "auto") not in ("auto", "csv"):
         data.pop("delimiter", None)
+    if data.get("format") in ("parquet", "arrow"):
+        data.pop("encoding", None)
+    if isinstance(project["model"], dict) and project["model"]["id"].startswith(("sample:", ".", "/", "~")):
+        project["model"].pop("revision", None)
     if data.get("labels") is not None and isinstance(project.get("train", {}).get("class_weights"), dict):
         del project["train"]["class_weights"]
     return project

@@ -145,6 +145,8 @@ SENTENCES = {
     "  labels: {0: neg, 1: 2}": 'project.yaml:7 data.labels[1]: must be text; got 2. Write "2" in quotes.',
     "  format: parquet\n  delimiter: ;": "project.yaml:8 data.delimiter: must be left out where data.format is "
     'parquet, which has no delimiter to choose; got the text ";".',
+    "  format: arrow\n  encoding: utf-8": "project.yaml:8 data.encoding: must be left out where data.format is "
+    'arrow, which has no encoding to choose; got the text "utf-8".',
     "  delimiter: ';;'": 'project.yaml:7 data.delimiter: must be one character, or null; got the text ";;".',
     "  encoding: utf-88": 'project.yaml:7 data.encoding: must be the name of a text encoding, such as "utf-8", '
     '"gb18030" or "latin-1"; got the text "utf-88".',
@@ -158,6 +160,13 @@ SENTENCES = {
 @pytest.mark.parametrize("addition", SENTENCES)
 def test_one_mistake_gives_one_sentence(addition: str, mistakes: Mistakes, smallest: str) -> None:
     assert mistakes(f"{smallest}{addition}\n") == [SENTENCES[addition]]
+
+
+def test_a_revision_is_refused_where_there_is_none(mistakes: Mistakes, smallest: str) -> None:
+    assert mistakes(smallest.replace("model: sample:minilm", "model: {id: sample:minilm, revision: main}")) == [
+        "project.yaml:4 model.revision: must be left out where model.id is a sample or a folder, which has no "
+        'revisions; got the text "main".'
+    ]
 
 
 def test_a_missing_key_names_the_line_of_its_block(mistakes: Mistakes) -> None:
@@ -366,6 +375,7 @@ def test_the_folder_of_the_file_is_where_paths_start(
     assert {source: loaded.locate(source) for source in located} == located
     assert loaded.where("data.train") == "sub/p.yaml:6"
     assert loaded.where("train.epochs") == "sub/p.yaml:1"
+    assert str(loaded.problem("data.train", "is gone.")) == "sub/p.yaml:6 data.train: is gone."
 
 
 def test_a_mapping_starts_paths_in_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
