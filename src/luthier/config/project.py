@@ -231,7 +231,7 @@ class DataSpec(Block):
     @field_validator("encoding")
     @classmethod
     def _encoding_is_known(cls, value: str, info: ValidationInfo) -> str:
-        if info.data.get("format") in ("parquet", "arrow"):
+        if value != "utf-8" and info.data.get("format") in ("parquet", "arrow"):
             raise wrong(f"left out where data.format is {info.data['format']}, which has no encoding to choose")
         try:
             known = codecs.lookup(value)._is_text_encoding

@@ -145,8 +145,8 @@ SENTENCES = {
     "  labels: {0: neg, 1: 2}": 'project.yaml:7 data.labels[1]: must be text; got 2. Write "2" in quotes.',
     "  format: parquet\n  delimiter: ;": "project.yaml:8 data.delimiter: must be left out where data.format is "
     'parquet, which has no delimiter to choose; got the text ";".',
-    "  format: arrow\n  encoding: utf-8": "project.yaml:8 data.encoding: must be left out where data.format is "
-    'arrow, which has no encoding to choose; got the text "utf-8".',
+    "  format: arrow\n  encoding: latin-1": "project.yaml:8 data.encoding: must be left out where data.format is "
+    'arrow, which has no encoding to choose; got the text "latin-1".',
     "  delimiter: ';;'": 'project.yaml:7 data.delimiter: must be one character, or null; got the text ";;".',
     "  encoding: utf-88": 'project.yaml:7 data.encoding: must be the name of a text encoding, such as "utf-8", '
     '"gb18030" or "latin-1"; got the text "utf-88".',

@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from project_strategies import fields, project_mappings
 from pydantic import ValidationError
 
@@ -87,6 +87,8 @@ def test_labels_keep_their_kind_and_order_through_json(labels: Any) -> None:
 
 @settings(deadline=None)
 @given(project_mappings())
+@example({**BASE, "data": {"train": "x", "format": "parquet"}})
+@example({**BASE, "data": {"train": "x", "test": "y", "validation": "z"}})
 def test_a_plan_survives_json(written: dict[str, Any]) -> None:
     plan = resolve(load_project(written))
     assert Plan.model_validate_json(plan.model_dump_json()) == plan
