@@ -339,7 +339,7 @@ class TrainSpec(Block):
     threads: Annotated[int, Unit("processor threads")] | None = Field(
         default=None,
         ge=1,
-        description="How many threads compute; null takes as many as PyTorch would. Another number may change last bits.",
+        description="How many threads compute; null takes as many as PyTorch would. Another number may change bits.",
     )
     window: Annotated[int, Unit("batches")] = Field(
         default=50,
