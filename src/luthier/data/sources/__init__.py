@@ -11,17 +11,21 @@ from typing import TYPE_CHECKING, Any
 from luthier.artifacts.files import home, sha256_file
 from luthier.data.rows import Rows
 from luthier.data.sources.columnar import read_arrow, read_parquet
+from luthier.data.sources.data_sets import open_folder, open_hub
 from luthier.data.sources.delimited import check_delimiter, read_csv, read_tsv
 from luthier.data.sources.encoded import check_encoding
+from luthier.data.sources.json_lines import read_json_lines
 from luthier.data.sources.locate import FILE_FORMATS, Place, locate
 from luthier.data.sources.reading import Opened, Options, Reading
 from luthier.data.sources.store import rows_of
+from luthier.data.sources.tables import open_frame, open_table
 from luthier.errors import DataError
 
 if TYPE_CHECKING:
     import pandas
     import pyarrow
 
+_IN_MEMORY = (("pandas", "DataFrame", "DataFrame", "frame"), ("pyarrow", "Table", "Arrow table", "table"))
 TEXT_FORMATS = ("csv", "tsv", "jsonl")
 FileReader = Callable[[Path, Reading], Iterator[Any]]
 Opener = Callable[[Any, Reading], Opened]
@@ -59,15 +63,28 @@ def read(
     """
     assert format == "auto" or format in FILE_FORMATS, f"format {format!r} is none of {FILE_FORMATS}"
     assert bad_rows in ("error", "skip"), f"bad_rows {bad_rows!r} is neither error nor skip"
-    if isinstance(source, (str, os.PathLike)):
-        name = os.fspath(source)
-        place = locate(name, folder, format)
-    else:
-        raise DataError("not yet")
+    name, place = _find(source, folder, format)
     options = Options(delimiter, check_encoding(encoding), bad_rows == "skip", limit, split)
     _check_options(options, place, format, name)
     reading = Reading(name, options)
     return rows_of(SOURCES[place.format](place.target, reading), reading, cache or home() / "cache" / "rows")
+
+
+def _find(source: Any, folder: Path, format: str) -> tuple[str, Place]:
+    """Return a source's name in messages, and where it is."""
+    if isinstance(source, (str, os.PathLike)):
+        name = os.fspath(source)
+        return name, locate(name, folder, format)
+    kind = type(source)
+    library = kind.__module__.partition(".")[0]
+    for owner, class_name, shown, own_format in _IN_MEMORY:
+        if library == owner and kind.__name__ == class_name:
+            return shown, Place(own_format, source)
+    raise DataError(
+        f"must be a path, a data set id, a pandas DataFrame or an Arrow table; got {kind.__name__}.",
+        where="data.train",
+        fix="Put the rows in one of these.",
+    )
 
 
 def _check_options(options: Options, place: Place, format: str, name: str) -> None:
@@ -123,7 +140,12 @@ def _sample(name: str, reading: Reading) -> Opened:
 SOURCES: Mapping[str, Opener] = {
     "csv": _file(read_csv, "csv"),
     "tsv": _file(read_tsv, "tsv"),
+    "jsonl": _file(read_json_lines, "jsonl"),
     "parquet": _file(read_parquet, "parquet"),
     "arrow": _file(read_arrow, "arrow"),
     "sample": _sample,
+    "folder": open_folder,
+    "hub": open_hub,
+    "frame": open_frame,
+    "table": open_table,
 }

@@ -1,7 +1,7 @@
 """CSV and TSV, strictly: every cell is text, every row has the header's cells, every quote is closed.
 
-RFC 4180 with two leniencies: rows may end in `\\n`, `\\r\\n` or `\\r`, and a quote in the middle of an unquoted cell is a
-character like any other.
+RFC 4180 with two leniencies: rows may end in a line feed, a carriage return or both, and a quote in the middle of an
+unquoted cell is a character like any other.
 """
 
 from __future__ import annotations

@@ -66,7 +66,10 @@ def locate(source: str, folder: Path, format: str) -> Place:
     try:
         found = path.exists()
     except (OSError, ValueError) as error:  # a name that is too long, or holds a NUL
-        raise DataError(f"cannot be the name of a file ({error}).", where=source[:200], fix=f"{_FORMAT_FIX}.") from None
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(
+            f"cannot be the name of a file ({reason}).", where=source[:200], fix=f"{_FORMAT_FIX}."
+        ) from None
     if found and path.is_dir():
         return _folder(source, path, format)
     if found:
@@ -74,7 +77,8 @@ def locate(source: str, folder: Path, format: str) -> Place:
     part = re.fullmatch(r"(.+)@([\w.+-]+)", source)
     if part and (folder / part[1]).is_dir():
         return _folder(source, folder / part[1], format, part[2])
-    if not path.is_symlink() and _looks_like_an_id(source, folder):
+    typo = difflib.get_close_matches(path.name, _names(path.parent), n=1, cutoff=0.75)
+    if not typo and not path.is_symlink() and _looks_like_an_id(source, folder):
         return Place("hub", source)
     raise _missing(source, path)
 
@@ -128,7 +132,7 @@ def _missing(source: str, path: Path) -> DataError:
     parent = path.parent
     if not parent.is_dir():
         return DataError(f"does not exist; nor does the folder {parent}.", where=source, fix="Check the path.")
-    names = sorted(file.name for file in parent.iterdir() if not file.name.startswith("."))
+    names = _names(parent)
     close = difflib.get_close_matches(path.name, names, n=1, cutoff=0.5)
     data = [name for name in names if Path(name).suffix.lower() in ENDINGS][:10]
     if close:
@@ -138,3 +142,7 @@ def _missing(source: str, path: Path) -> DataError:
     else:
         hint = "Check the path; it is taken relative to the project file."
     return DataError(f"does not exist in {parent}.", where=source, fix=hint)
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(file.name for file in folder.iterdir() if file.name[0] != ".") if folder.is_dir() else []

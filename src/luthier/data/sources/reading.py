@@ -115,8 +115,12 @@ class Reading:
         if self._bad:
             raise self._refusal()
         if rows == 0:
-            dropped = sum(entry.count for entry in self._repairs.values())
-            what = "has no row that can be read" if dropped else "has no rows"
+            left_out = [
+                f"{entry.message} ({entry.count} in all)"
+                for entry in self._repairs.values()
+                if "left out" in entry.message
+            ]
+            what = f"has no row that can be read: {'; '.join(left_out)}" if left_out else "has no rows"
             raise self.error(f"{what}.", fix="Give a file with at least one row.")
 
     def _refusal(self) -> DataError:
