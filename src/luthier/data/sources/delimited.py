@@ -115,19 +115,19 @@ def _check_header(header: Sequence[str], line: int, delimiter: str, reading: Rea
         found = Counter(character for character in header[0] if character in LIKELY_DELIMITERS)
         if found:
             likely = found.most_common(1)[0][0]
-            written = "\\t" if likely == "\t" else likely
+            written, own = (d.replace("\t", "\\t") for d in (likely, delimiter))
             raise reading.error(
-                f"the header {header[0]!r} has one column when cut at {_NAMES[delimiter]}, but holds {_NAMES[likely]}.",
+                f"the header {header[0]!r} is one column when cut at {delimiter_name(delimiter)}, "
+                f"but holds {delimiter_name(likely)}.",
                 line=line,
-                fix=f'Set data.delimiter: "{written}" (if it really is one column: data.delimiter: '
-                f'"{written_as(delimiter)}").',
+                fix=f'Set data.delimiter: "{written}" (if it really is one column: data.delimiter: "{own}").',
             )
     check_columns(header, reading, line=line)
 
 
-def written_as(delimiter: str) -> str:
-    """Return a delimiter as it is written between double quotes in a project file."""
-    return "\\t" if delimiter == "\t" else delimiter
+def delimiter_name(delimiter: str) -> str:
+    """Return a delimiter in words."""
+    return _NAMES.get(delimiter, repr(delimiter))
 
 
 def _full_rows(records: Iterator[Row], header: Sequence[str], header_line: int, reading: Reading) -> Iterator[Row]:
