@@ -15,10 +15,10 @@ from luthier.artifacts.files import fingerprint, read_json, write_json_atomic
 from luthier.artifacts.run import RunDir, StageRecord, set_aside
 from luthier.config import LoadedProject, Plan, Project, read_project, resolve
 from luthier.errors import ArtifactError, StoppedError
-from luthier.pipeline.events import Noted, RunEvent, StageDone, StageSkipped, StageStarted
+from luthier.pipeline.events import Noted, RunEvent, StageDone, StageSkipped, StageStarted, as_line
 from luthier.pipeline.names import known_names
 from luthier.pipeline.prepared import Prepared
-from luthier.training.events import Finished, Resumed, Stopped
+from luthier.training.events import Finished, Stopped
 from luthier.training.hardware import Choice, describe
 from luthier.version import __version__
 
@@ -26,12 +26,12 @@ Emit = Callable[[RunEvent], None]
 Source = str | Path | Mapping[str, Any] | Project
 
 
-def open_project(source: Source, overrides: Sequence[str] = ()) -> tuple[LoadedProject, Prepared]:
+def open_project(source: Source, overrides: Sequence[str] = (), frame: Any = None) -> tuple[LoadedProject, Prepared]:
     """Return a project and its inputs, nothing of which is read yet."""
     names = known_names()
     loaded = read_project(source, overrides=overrides, names=names)
     plan = resolve(loaded.project, names)
-    return loaded, Prepared(plan, loaded.folder, loaded.locate)
+    return loaded, Prepared(plan, loaded.folder, loaded.locate, frame)
 
 
 def run(
@@ -40,6 +40,7 @@ def run(
     run_dir: str | Path | None = None,
     overrides: Sequence[str] = (),
     fresh: bool = False,
+    frame: Any = None,
     emit: Emit = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any]:
@@ -50,6 +51,7 @@ def run(
         run_dir: the run's folder; default `runs/<name>` in the working folder.
         overrides: texts such as `train.epochs=5`.
         fresh: start over; the old folder is kept aside.
+        frame: a pandas DataFrame or an Arrow table that takes the place of `data.train`.
         emit: told what happens.
         stop: asked often; when it says yes, training leaves a checkpoint and the run ends.
 
@@ -62,22 +64,35 @@ def run(
         ArtifactError: the folder holds another run, or is damaged.
         StoppedError: `stop` said yes.
     """
-    loaded, prepared = open_project(source, overrides)
+    loaded, prepared = open_project(source, overrides, frame)
     folder = Path(run_dir) if run_dir is not None else Path("runs") / loaded.project.name
     if fresh and (aside := set_aside(folder)) is not None:
         emit(Noted(f"the old run was kept in {aside}"))
     folder = folder.resolve()
     record = RunDir(folder)
     with record.lock():
-        return _Execution(loaded, prepared, record, emit, stop).result()
+        return _Execution(loaded, prepared, record, _logged(record, emit), stop).result()
 
 
-def check(source: Source, *, overrides: Sequence[str] = (), emit: Emit = lambda _: None) -> CheckReport:
+def _logged(record: RunDir, emit: Emit) -> Emit:
+    """Return a listener that keeps each line in the run's log and passes the event on."""
+
+    def listen(event: RunEvent) -> None:
+        if line := as_line(event):
+            record.log(line)
+        emit(event)
+
+    return listen
+
+
+def check(
+    source: Source, *, overrides: Sequence[str] = (), frame: Any = None, emit: Emit = lambda _: None
+) -> CheckReport:
     """Do the data check and the step check of a project, and leave nothing behind."""
     from luthier.pipeline.checking import data_check, step_check
     from luthier.pipeline.training import choose
 
-    _, prepared = open_project(source, overrides)
+    _, prepared = open_project(source, overrides, frame)
     report = data_check(prepared)
     emit(Noted("data check done; measuring a few steps"))
     return report.model_copy(update={"step": step_check(prepared, choose(prepared))})
@@ -176,8 +191,6 @@ class _Execution:
         with self._threads():
             for event in train(TrainJob(self.prepared, self.choices), folder, stop=self.stop):
                 self.emit(event)
-                if isinstance(event, Resumed):
-                    self.record.log(f"continued from step {event.step}")
                 if isinstance(event, Stopped):
                     raise self._stopped(f"stopped after step {event.step}; a checkpoint was written.")
                 finished = event if isinstance(event, Finished) else finished

@@ -1,0 +1,5 @@
+"""`python -m luthier`."""
+
+from luthier.cli import main
+
+raise SystemExit(main())

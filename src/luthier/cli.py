@@ -1,0 +1,322 @@
+"""The command line: one thin function per command. The only module that prints or exits.
+
+Exit codes: 0 done; 2 the user's input; 3 a contract was not met; 130 stopped by a signal, with a checkpoint; 1 our bug.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import json
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from luthier.errors import LuthierError
+from luthier.version import __version__
+
+Command = Callable[[argparse.Namespace], int]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code."""
+    options = _parser().parse_args(arguments)
+    command: Command = options.command
+    try:
+        return command(options)
+    except LuthierError as error:
+        _say(f"{error}")
+        return error.exit_code
+    except BrokenPipeError:
+        return 0
+    except KeyboardInterrupt:
+        _say("stopped")
+        return 130
+    except Exception as error:
+        path = _keep_traceback(options)
+        _say(f"this is a bug in Luthier: {type(error).__name__}: {error} (the traceback is in {path})")
+        return 1
+
+
+def run(options: argparse.Namespace) -> int:
+    """Check, train, evaluate, bundle and report."""
+    from luthier.console import Progress, summary
+    from luthier.pipeline.run import run as execute
+
+    progress = Progress()
+    stop = _stop_on_signals()
+    try:
+        result = execute(
+            options.project,
+            run_dir=options.run_dir,
+            overrides=options.set,
+            fresh=options.fresh,
+            emit=progress,
+            stop=stop,
+        )
+    finally:
+        progress.close()
+    print(json.dumps(result, ensure_ascii=False) if options.json else summary(result))
+    return 0
+
+
+def check(options: argparse.Namespace) -> int:
+    """Look at the data and at a few training steps; leave nothing behind."""
+    from luthier.config import CheckStage
+    from luthier.console import Progress, check_lines
+    from luthier.pipeline.run import check as look
+    from luthier.pipeline.run import open_project
+
+    progress = Progress()
+    report = look(options.project, overrides=options.set, emit=progress)
+    spec = open_project(options.project, options.set)[1].plan.only(CheckStage).spec
+    stopping = report.stopping(spec.stop_on, tuple(spec.ignore))
+    print(report.model_dump_json() if options.json else check_lines(report))
+    return 2 if stopping else 0
+
+
+def predict(options: argparse.Namespace) -> int:
+    """Answer the rows of a file."""
+    from luthier.inference.loading import load
+    from luthier.inference.tables import predict_table
+
+    predictor = load(options.bundle)
+    out = sys.stdout if options.out is None else Path(options.out)
+    source = "-" if options.input == "-" else Path(options.input)
+    report = predict_table(predictor, source, out=out, format=options.format)
+    for note in report.notes:
+        _say(note)
+    for place, message in report.bad:
+        _say(f"{place}: {message}")
+    rate = report.answered / max(report.seconds, 1e-9)
+    bad = report.rows - report.answered
+    _say(f"{report.answered} of {report.rows} rows answered, {rate:.0f} rows/s" + (f"; {bad} bad" if bad else ""))
+    return 0
+
+
+def serve(options: argparse.Namespace) -> int:
+    """Answer over HTTP."""
+    from luthier.serving.server import serve as listen
+
+    listen(
+        options.bundle,
+        host=options.host,
+        port=options.port,
+        on_ready=lambda url: _say(f"serving {options.bundle} at {url} (Ctrl-C stops it; {url}/docs to try it)"),
+    )
+    return 0
+
+
+def verify(options: argparse.Namespace) -> int:
+    """Check a bundle's hashes and replay its golden examples."""
+    from luthier.inference.loading import verify as replay
+
+    found = replay(options.bundle)
+    print(
+        f"{found.files} files whole; {found.goldens} golden examples answered as when they were evaluated "
+        f"(largest difference {found.largest_difference:.1e}; through plain Transformers {found.plain_difference:.1e})"
+    )
+    return 0
+
+
+def compare(options: argparse.Namespace) -> int:
+    """Compare two runs on the test rows that they share."""
+    from dataclasses import asdict
+
+    from luthier.console import comparison_lines
+    from luthier.evaluation.compare import compare as pair
+
+    found = pair(Path(options.before), Path(options.after))
+    print(json.dumps(asdict(found)) if options.json else comparison_lines(found, options.before, options.after))
+    return 0
+
+
+def init(options: argparse.Namespace) -> int:
+    """Look at a data file and write a project file for it."""
+    from luthier.artifacts.files import write_bytes_atomic
+    from luthier.config.template import project_text
+    from luthier.data.infer import infer
+
+    target = Path(options.out)
+    if target.exists() and not options.force:
+        raise LuthierError("exists already.", where=str(target), fix="Choose another name with -o, or add --force.")
+    guess = infer(options.data, folder=Path.cwd())
+    stem = Path(options.data).stem if "/" in options.data or "." in options.data else options.data.split(":")[-1]
+    name = "".join(char if char.isalnum() else "-" for char in stem.lower()).strip("-")[:64] or "project"
+    text = project_text(
+        name=name if name.isascii() else "project",
+        task="text-classification",
+        model=options.model,
+        data=options.data,
+        columns=guess.columns,
+        labels=guess.labels,
+        notes=guess.notes,
+    )
+    write_bytes_atomic(target, text.encode())
+    print(
+        "\n".join([*guess.notes, "", f"wrote {target}; next:", f"  luthier check {target}", f"  luthier run {target}"])
+    )
+    return 0
+
+
+def schema(options: argparse.Namespace) -> int:
+    """Print the JSON Schema of a project file, or its reference page."""
+    from luthier.config.schema import json_schema, reference_markdown
+    from luthier.pipeline.names import known_names
+
+    names = known_names()
+    print(
+        reference_markdown(names) if options.markdown else json.dumps(json_schema(names), indent=2, ensure_ascii=False)
+    )
+    return 0
+
+
+def samples_list(options: argparse.Namespace) -> int:
+    """List the samples."""
+    from luthier.samples import SAMPLES
+
+    if options.json:
+        print(json.dumps([sample.facts() for sample in SAMPLES.values()], ensure_ascii=False))
+        return 0
+    width = max(len(name) for name in SAMPLES)
+    for name, sample in SAMPLES.items():
+        print(f"sample:{name:<{width}}  {sample.kind:<5}  {sample.licence:<10}  {sample.description.splitlines()[0]}")
+    return 0
+
+
+def samples_fetch(options: argparse.Namespace) -> int:
+    """Fetch a sample, verify it and make it ready."""
+    from luthier.samples import fetch
+
+    for name in options.name:
+        found = fetch(name)
+        print(f"sample:{found.sample.name} is in {found.path}")
+    return 0
+
+
+def samples_path(options: argparse.Namespace) -> int:
+    """Print where a sample lies."""
+    from luthier.samples import path
+
+    print(path(options.name).path)
+    return 0
+
+
+def samples_show(options: argparse.Namespace) -> int:
+    """Print a sample's card."""
+    from luthier.samples import describe
+
+    print(describe(options.name).card())
+    return 0
+
+
+class _Parser(argparse.ArgumentParser):
+    """Argparse with the nearest command in its message."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong and leave with exit code 2."""
+        wrong = message.partition("invalid choice: '")[2].partition("'")[0]
+        near = difflib.get_close_matches(wrong, COMMANDS, n=1) if wrong else []
+        _say(f"{self.prog}: {message}" + (f' Did you mean "{near[0]}"?' if near else ""))
+        _say(f"see {self.prog} --help")
+        raise SystemExit(2)
+
+
+COMMANDS = ("init", "check", "run", "compare", "verify", "predict", "serve", "samples", "schema")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="luthier", description="From a pretrained model and a table of examples to a tested service.")
+    parser.add_argument("--version", action="version", version=f"luthier {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    one = _add(commands, "init", init)
+    one.add_argument("data", metavar="DATA", help="a CSV, JSON Lines or Parquet file, or a sample")
+    one.add_argument("-o", "--out", default="project.yaml", metavar="FILE", help="the project file (project.yaml)")
+    one.add_argument("--model", default="sample:minilm", help="a folder, a Hugging Face id or a sample")
+    one.add_argument("--force", action="store_true", help="overwrite FILE")
+    one = _add(commands, "check", check)
+    _project_options(one)
+    one = _add(commands, "run", run)
+    _project_options(one)
+    one.add_argument("--run-dir", metavar="DIR", help="the run's folder (runs/<name>)")
+    one.add_argument("--fresh", action="store_true", help="start over; the old folder is kept aside")
+    one = _add(commands, "compare", compare)
+    one.add_argument("before", metavar="RUN", help="a run's folder")
+    one.add_argument("after", metavar="RUN", help="another run's folder")
+    one.add_argument("--json", action="store_true", help="print one line of JSON")
+    one = _add(commands, "verify", verify)
+    one.add_argument("bundle", metavar="BUNDLE", help="a bundle, or a run that holds one")
+    one = _add(commands, "predict", predict)
+    one.add_argument("bundle", metavar="BUNDLE", help="a bundle, or a run that holds one")
+    one.add_argument("input", metavar="INPUT", help="a CSV, JSON Lines or Parquet file, or - for standard input")
+    one.add_argument("-o", "--out", metavar="FILE", help="where the answers go (standard output)")
+    one.add_argument("--format", default="auto", help="of INPUT: auto, csv, tsv, jsonl, parquet or text")
+    one = _add(commands, "serve", serve)
+    one.add_argument("bundle", metavar="BUNDLE", help="a bundle, or a run that holds one")
+    one.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1: this machine only)")
+    one.add_argument("--port", type=int, default=8000, help="port to listen on (8000; 0 takes a free one)")
+    _samples_commands(commands)
+    one = _add(commands, "schema", schema)
+    one.add_argument("--markdown", action="store_true", help="print the reference page instead")
+    return parser
+
+
+def _samples_commands(commands: Any) -> None:
+    inner = commands.add_parser("samples", help="List, fetch and find sample models and data.").add_subparsers(
+        metavar="ACTION", required=True
+    )
+    one = _add(inner, "list", samples_list)
+    one.add_argument("--json", action="store_true", help="print one line of JSON")
+    _add(inner, "fetch", samples_fetch).add_argument("name", nargs="+", help="such as minilm")
+    _add(inner, "path", samples_path).add_argument("name", help="such as minilm")
+    _add(inner, "show", samples_show).add_argument("name", help="such as minilm")
+
+
+def _add(commands: Any, name: str, command: Command) -> argparse.ArgumentParser:
+    text = (command.__doc__ or "").strip()
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
+    parser.set_defaults(command=command)
+    return parser
+
+
+def _project_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("project", metavar="PROJECT", help="a project file")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a key of the project")
+    parser.add_argument("--json", action="store_true", help="print one line of JSON")
+
+
+def _stop_on_signals() -> Callable[[], bool]:
+    """Return a question that is true once SIGINT or SIGTERM came; a second one ends the process at once."""
+    asked: list[int] = []
+
+    def note(number: int, _: object) -> None:
+        asked.append(number)
+        signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.default_int_handler)
+        _say("stopping after this step; once more to end at once")
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, note)
+    return lambda: bool(asked)
+
+
+def _keep_traceback(options: argparse.Namespace) -> Path:
+    """Write the traceback to the run's log, or to a log in the home folder, and return the file."""
+    from luthier.artifacts.files import home
+
+    folder = Path(options.run_dir) if getattr(options, "run_dir", None) else None
+    path = folder / "log.txt" if folder is not None and folder.is_dir() else home() / "log.txt"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as stream:
+        stream.write(f"luthier {__version__}\n{traceback.format_exc()}\n")
+    return path
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,153 @@
+"""How a run looks in a terminal and in a log: events to lines, and a progress bar where there is a terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TextIO
+
+from luthier.pipeline.events import as_line, duration
+
+if TYPE_CHECKING:
+    from luthier.artifacts.check import CheckReport
+    from luthier.evaluation.compare import Comparison
+    from luthier.pipeline.events import RunEvent
+
+LINE_SECONDS = 10.0
+
+
+class Progress:
+    """Shows a run's events: a bar on a terminal, plain lines otherwise.
+
+    Args:
+        stream: where to write; standard error by default, so that standard output holds results alone.
+    """
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, TextColumn
+        from rich.progress import Progress as Bar
+
+        self._console = Console(file=stream or sys.stderr, highlight=False, soft_wrap=True)
+        self._bar: Bar | None = None
+        self._columns = (TextColumn("  {task.description}"), BarColumn(bar_width=30), TextColumn("{task.fields[text]}"))
+        self._task: Any = None
+        self._next_line = 0.0
+
+    def __call__(self, event: RunEvent) -> None:
+        """Show one event."""
+        from luthier.training.events import StepDone
+
+        if isinstance(event, StepDone):
+            self._step(event)
+            return
+        line = as_line(event)
+        if line:
+            self._close_bar()
+            self._console.print(line, markup=False)
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        self._close_bar()
+
+    def _step(self, event: Any) -> None:
+        text = (
+            f"step {event.step}/{event.total}  loss {event.loss:.4f}  "
+            f"{event.rows_per_second:.0f} rows/s  {duration(event.seconds_left)} left"
+        )
+        if not self._console.is_terminal:
+            import time
+
+            if time.monotonic() >= self._next_line or event.step == event.total:
+                self._next_line = time.monotonic() + LINE_SECONDS
+                self._console.print(f"  {text}", markup=False)
+            return
+        if self._bar is None:
+            from rich.progress import Progress as Bar
+
+            self._bar = Bar(*self._columns, console=self._console, transient=True)
+            self._task = self._bar.add_task("training", total=event.total, text="")
+            self._bar.start()
+        self._bar.update(self._task, completed=event.step, text=text)
+
+    def _close_bar(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+
+def summary(result: Mapping[str, Any]) -> str:
+    """Return the closing lines of a run."""
+    name = result["headline"]
+    test = result["test"]
+    low, high = test.get(f"{name}_interval") or (None, None)
+    around = f" ({low:.4f} to {high:.4f})" if low is not None else ""
+    lines = [
+        "",
+        f"{name:<10} {test[name]:.4f}{around} on {test['rows']} test rows",
+        *(
+            f"{title:<10} {values[name]:.4f}"
+            for title, values in result["baseline"].items()
+            if values.get(name) is not None
+        ),
+        f"{'training':<10} {result['train']['rows_per_second']:.0f} rows/s",
+        f"{'time':<10} {duration(result['seconds'])}",
+        f"{'report':<10} {result['report']}",
+        "",
+        "Next:",
+        f"  luthier predict {result['bundle']} YOUR.csv -o answers.csv",
+        f"  luthier serve {result['bundle']}",
+    ]
+    return "\n".join(lines)
+
+
+def check_lines(report: CheckReport) -> str:
+    """Return a check report as text."""
+    lines = []
+    for name, split in report.splits.items():
+        labels = ", ".join(f"{label} {count}" for label, count in list(split.labels.items())[:12])
+        quantiles = split.length_quantiles
+        lines.append(
+            f"{name}: {split.rows} rows; {labels}; tokens: median {quantiles['0.5']}, "
+            f"95 % up to {quantiles['0.95']}, longest {quantiles['1']}"
+        )
+    if report.padding_share is not None:
+        lines.append(f"padding: {report.padding_share:.1%} of the tokens in training batches")
+    if report.step is not None:
+        step = report.step
+        lines.append(
+            f"steps: {step.rows_per_second:.0f} rows/s, about {duration(step.seconds_per_epoch)} per epoch, "
+            f"peak memory {step.peak_memory_mib:.0f} MiB, {step.trainable_parameters:,} of "
+            f"{step.parameters:,} parameters move"
+        )
+        lines += [f"  {name}: {choice}" for name, choice in step.choices.items()]
+    lines.append("")
+    for finding in report.findings:
+        lines.append(f"{finding.severity}: {finding.code}: {finding.place}: {finding.message}")
+        lines += [f"    {finding.fix}"] if finding.fix else []
+        lines += [f"    {place}" for place in finding.examples]
+    if not report.findings:
+        lines.append("no findings")
+    return "\n".join(lines)
+
+
+def comparison_lines(found: Comparison, before: str, after: str) -> str:
+    """Return a comparison of two runs as text."""
+    result = found.result
+    interval = f" ({result.interval[0]:+.4f} to {result.interval[1]:+.4f})" if result.interval else ""
+    lines = [
+        f"{found.rows} test rows in both runs"
+        + (
+            f"; left out: {found.only_before} of the first, {found.only_after} of the second"
+            * bool(found.only_before or found.only_after)
+        ),
+        f"{found.headline}: {_number(found.before)} in {before}",
+        f"{found.headline}: {_number(found.after)} in {after}",
+        f"difference: {_number(result.difference, '+')}{interval}, p = {_number(result.p_value)}",
+        f"McNemar p = {found.mcnemar_p:.4f}; {found.flips:.2%} of the predictions changed",
+    ]
+    return "\n".join(lines)
+
+
+def _number(value: float | None, sign: str = "") -> str:
+    return "undefined" if value is None else f"{value:{sign}.4f}"
