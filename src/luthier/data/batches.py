@@ -63,9 +63,11 @@ def pieces(rows: IntArray, cost: NDArray[np.integer[Any]], number: int) -> list[
     """
     total = np.concatenate(([0], np.cumsum(cost[rows], dtype=np.int64)))
     marks = total[-1] * np.arange(1, number) / number
-    ends = np.searchsorted(total[1:], marks, side="left") if len(rows) else np.zeros(number - 1, np.int64)
+    ends = np.searchsorted(total, marks, side="left")
     if len(rows) >= number:  # give every piece at least one row
-        ends = np.clip(np.maximum(ends, np.arange(1, number)), None, len(rows) - number + np.arange(1, number))
+        step = np.arange(1, number)
+        ends = np.maximum.accumulate(np.maximum(ends, step) - step) + step
+        ends = np.minimum(ends, len(rows) - number + step)
     return np.split(rows, ends)
 
 

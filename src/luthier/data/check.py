@@ -7,7 +7,6 @@ characters.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -224,14 +223,10 @@ def _characters(view: SplitView, profile: scripts.Profile, train: scripts.Profil
 
 
 def _personal(view: SplitView) -> Iterator[Finding]:
-    kinds: Counter[str] = Counter()
-    rows = 0
-    for text in view.texts():
-        found = personal.find(text)
-        rows += bool(found)
-        kinds.update(found.keys())
+    found = personal.suspects(view.texts())
+    rows = int(found.rows.sum())
     if rows:
-        listed = ", ".join(f"{kind}: {count}" for kind, count in kinds.most_common())
+        listed = ", ".join(f"{kind}: {count}" for kind, count in sorted(found.texts.items()))
         fix = "Remove or mask it unless you may keep it; a model can repeat what it saw."
         yield _finding("warning", "personal-data", view.name, f"{rows} rows ({listed}).", fix, rows)
 

@@ -74,7 +74,7 @@ def _golden_inputs(prepared: Prepared, number: int) -> list[tuple[str, dict[str,
     roles = [role.name for role in task.roles if not role.target and role.name in dataset.columns]
     cells = {role: dataset.cells("validation", dataset.columns[role], candidates) for role in roles}
     rows = [{role: task.input_cell(role, cells[role][i]) for role in roles} for i in range(len(candidates))]
-    clean = [i for i, flag in enumerate(suspects([" ".join(map(str, row.values())) for row in rows])) if not flag]
+    clean = np.flatnonzero(~suspects(" ".join(map(str, row.values())) for row in rows).rows).tolist()
     step = max(1, len(clean) // number)
     source, numbers = dataset.rows("validation"), dataset.row_numbers("validation")
     plain = [(source.place(int(numbers[candidates[i]])), rows[i]) for i in clean[::step][:number]]

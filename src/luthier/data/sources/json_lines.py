@@ -178,12 +178,12 @@ def _parse(line: str, decoder: json.JSONDecoder, reading: Reading) -> dict[str, 
 
 
 def _not_json(line: str, error: json.JSONDecodeError) -> _BadLineError:
-    text = line.rstrip()
-    if text == line and (error.pos >= len(text) or error.msg.startswith("Unterminated")):
+    is_last = not line.endswith(("\n", "\r"))
+    if is_last and (not line[error.pos :].strip() or error.msg.startswith("Unterminated")):
         return _BadLineError("cut-off", "is cut off: the file ends in the middle of it", "Copy or write the file again")
     reason = error.msg[0].lower() + error.msg[1:].removesuffix(" at")
     fix = "Mend the line"
-    if "'" in text and '"' not in text:
+    if "'" in line and '"' not in line:
         fix = "JSON wants double quotes around texts and keys"
     return _BadLineError("invalid-json", f"is not JSON: {reason} at column {error.colno}", fix)
 
