@@ -1,0 +1,231 @@
+"""The loop: exact sums, exact resume, against independent references. Tiny random model."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from luthier.artifacts.checkpoint import CheckpointStore
+from luthier.data.batches import plan_epoch
+from luthier.data.features import FeatureBlock, Features, Field, in_memory
+from luthier.errors import TrainingError
+from luthier.models.assembly import Assembled, assemble
+from luthier.models.source import locate
+from luthier.models.tuning.full import Full
+from luthier.objectives.classification import Classification
+from luthier.tasks.base import HeadSpec
+from luthier.training.events import Finished, Resumed, Saved, StepDone, Stopped, Validated
+from luthier.training.loop import Fit, Optimisation, to_torch
+from luthier.training.schedule import factor
+from luthier.training.world import LocalWorld
+
+ROWS = 120
+
+
+def features(rows: int = ROWS) -> Features:
+    draw = np.random.default_rng(5)
+    lengths = draw.integers(3, 30, rows)
+    ids = [np.concatenate(([2], draw.integers(5, 60, n - 2), [3])).astype(np.int32) for n in lengths]
+    label = np.array([int(row[1] > 32) for row in ids])
+    block = FeatureBlock(np.arange(rows), {"encoder_tokens": lengths}, {"input_ids": ids}, {"label": label})
+    return in_memory([block], {"input_ids": Field(pad=0, mask="attention_mask")})
+
+
+def model(folder: Path, dropout: float = 0.1) -> Assembled:
+    return assemble(
+        locate(str(folder)),
+        HeadSpec("classification", {"outputs": 2}),
+        pooling="auto",
+        attention="eager",
+        dropout=dropout,
+        seed=3,
+    )
+
+
+def fit(
+    folder: Path,
+    *,
+    dropout: float = 0.1,
+    store: Path | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    objective: Classification | None = None,
+    world: Any = None,
+    **numbers: Any,
+) -> Fit:
+    rows = features()
+
+    def order(epoch: int) -> list[np.ndarray]:
+        return plan_epoch(rows.total_cost, budget=256, window=4, fingerprint="f", seed=7, epoch=epoch)
+
+    def validate(trained: torch.nn.Module) -> dict[str, float]:
+        trained.eval()
+        with torch.no_grad():
+            batch = to_torch(rows.collate(np.arange(ROWS)), torch.device("cpu"))
+            return {"accuracy": float((trained(batch)["logits"].argmax(1) == batch["label"]).float().mean())}
+
+    assembled = model(folder, dropout)
+    return Fit(
+        model=assembled.model,
+        method=Full(),
+        objective=objective or Classification(),
+        features=rows,
+        order=order,
+        numbers=Optimisation(**{"epochs": 3, "learning_rate": 3e-3, "warmup": 0.1, "weight_decay": 0.01, **numbers}),
+        world=world or LocalWorld(),
+        store=None if store is None else CheckpointStore(store / "c", run_fingerprint="r", keep=2),
+        best_folder=None if store is None else store / "b",
+        validate=None if store is None else validate,
+        stop=stop,
+    )
+
+
+def state(run: Fit) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in run.model.state_dict().items()}
+
+
+def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_training_learns_and_moves_every_parameter(tiny_model: Path) -> None:
+    run = fit(tiny_model, epochs=12, dropout=0.0)
+    before = {name: parameter.detach().clone() for name, parameter in run.model.named_parameters()}
+    losses = [event.loss for event in run if isinstance(event, StepDone)]
+    assert np.mean(losses[-5:]) < 0.5 * np.mean(losses[:5])
+    still = {name for name, parameter in run.model.named_parameters() if torch.equal(parameter, before[name])}
+    assert still == set()
+
+
+def test_two_runs_with_one_seed_are_bit_equal_and_another_seed_differs(tiny_model: Path) -> None:
+    runs = [fit(tiny_model), fit(tiny_model), fit(tiny_model, seed=14)]
+    for run in runs:
+        list(run)
+    assert equal(state(runs[0]), state(runs[1]))
+    assert not equal(state(runs[0]), state(runs[2]))
+
+
+def test_runs_do_not_disturb_each_other_in_one_process(tiny_model: Path) -> None:
+    alone = fit(tiny_model)
+    list(alone)
+    one, other = fit(tiny_model), fit(tiny_model, precision="bf16", learning_rate=1e-3)
+    for _ in zip(one, other, strict=True):
+        pass
+    assert equal(state(alone), state(one))
+
+
+def test_accumulation_takes_the_same_rows_and_gives_the_same_sums(tiny_model: Path) -> None:
+    runs = [fit(tiny_model, dropout=0.0, accumulate=parts, epochs=1) for parts in (1, 4)]
+    events = [[e for e in run if isinstance(e, StepDone)] for run in runs]
+    for a, b in zip(*events, strict=True):
+        assert (a.rows, a.tokens, a.step) == (b.rows, b.tokens, b.step)
+        assert a.loss == pytest.approx(b.loss, abs=1e-5)
+        assert a.grad_norm == pytest.approx(b.grad_norm, rel=1e-4)
+
+
+def test_the_first_loss_is_the_numpy_reference_over_unequal_windows(tiny_model: Path) -> None:
+    weights, smoothing = [0.5, 2.0], 0.1
+    objective = Classification(class_weights=weights, label_smoothing=smoothing)
+    run = fit(tiny_model, dropout=0.0, accumulate=3, objective=objective)
+    rows = run.order(0)[0]
+    batch = to_torch(run.features.collate(rows), torch.device("cpu"))
+    run.model.eval()
+    with torch.no_grad():
+        logits = run.model(batch)["logits"].double().numpy()
+    log_p = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    label = run.features.scalar["label"][rows]
+    w = np.array(weights)
+    per_row = w[label] * (1 - smoothing) * -log_p[np.arange(len(rows)), label] + smoothing / 2 * (-log_p @ w)
+    first = next(event for event in run if isinstance(event, StepDone))
+    assert first.loss == pytest.approx(per_row.sum() / w[label].sum(), abs=1e-5)
+
+
+def test_a_stopped_run_continues_to_the_same_bits(tiny_model: Path, tmp_path: Path) -> None:
+    whole = fit(tiny_model, store=tmp_path / "whole")
+    list(whole)
+    seen = {"steps": 0}
+
+    def stop_after(number: int) -> Callable[[], bool]:
+        def asked() -> bool:
+            seen["steps"] += 1
+            return seen["steps"] >= number
+
+        return asked
+
+    continued, resumed_from = None, []
+    for _ in range(40):
+        seen["steps"] = 0
+        continued = fit(tiny_model, store=tmp_path / "cut", stop=stop_after(4))
+        events = list(continued)
+        resumed_from += [event.step for event in events if isinstance(event, Resumed)]
+        if isinstance(events[-1], Finished):
+            break
+        assert isinstance(events[-1], Stopped)
+    assert continued is not None
+    assert resumed_from == sorted(set(resumed_from))
+    assert len(resumed_from) >= 5
+    assert equal(state(whole), state(continued))
+
+
+def test_the_best_weights_are_chosen_and_kept(tiny_model: Path, tmp_path: Path) -> None:
+    run = fit(tiny_model, store=tmp_path, epochs=6, validate=2, learning_rate=3e-2)
+    events = list(run)
+    looks = [event for event in events if isinstance(event, Validated)]
+    best = max(looks, key=lambda look: (look.metrics["accuracy"], -look.step))
+    assert len(looks) == 12
+    assert isinstance(events[-1], Finished)
+    assert events[-1].best_step == best.step
+    assert run.validate is not None
+    assert run.validate(run.model)["accuracy"] == best.metrics["accuracy"]
+    assert len(list((tmp_path / "b").iterdir())) <= 2
+
+
+def test_early_stopping_ends_after_patience_misses(tiny_model: Path, tmp_path: Path) -> None:
+    run = fit(tiny_model, store=tmp_path, epochs=50, patience=2, min_delta=1.0)
+    events = list(run)
+    assert len([event for event in events if isinstance(event, Validated)]) == 3
+    assert isinstance(events[-1], Finished)
+    assert events[-1].stopped_early
+    assert any(isinstance(event, Saved) for event in events)
+
+
+def test_a_loss_that_is_not_finite_stops_and_names_the_rows(tiny_model: Path) -> None:
+    run = fit(tiny_model)
+    with torch.no_grad():
+        run.model.heads["main"].output.weight.fill_(float("nan"))  # type: ignore[union-attr, operator]
+    with pytest.raises(TrainingError, match=r"training rows .*: the loss is nan at step 1"):
+        list(run)
+
+
+def test_two_processes_take_the_same_steps_as_one(tiny_model: Path, tmp_path: Path) -> None:
+    single = fit(tiny_model, dropout=0.0, epochs=1)
+    alone = [(e.step, e.rows, e.tokens, e.loss) for e in single if isinstance(e, StepDone)]
+    script = Path(__file__).with_name("two_ranks.py")
+    environment = {**os.environ, "MASTER_ADDR": "127.0.0.1", "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    command = [sys.executable, str(script), str(tiny_model), str(tmp_path)]
+    processes = [
+        subprocess.Popen([*command, str(rank)], env=environment, cwd=Path(__file__).parents[3]) for rank in range(2)
+    ]
+    assert [process.wait(timeout=180) for process in processes] == [0, 0]
+    together = [line.split() for line in (tmp_path / "steps-0").read_text(encoding="utf-8").splitlines()]
+    assert (tmp_path / "steps-1").read_text(encoding="utf-8") == (tmp_path / "steps-0").read_text(encoding="utf-8")
+    assert len(together) == len(alone) > 5
+    for (step, rows, tokens, loss), line in zip(alone, together, strict=True):
+        assert (step, rows, tokens) == tuple(int(cell) for cell in line[:3])
+        assert loss == pytest.approx(float(line[3]), abs=1e-5)
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine", "constant"])
+def test_schedules_rise_then_fall(schedule: str) -> None:
+    values = [factor(schedule, step, total=100, warmup=0.1) for step in range(100)]
+    assert values[:10] == pytest.approx([(i + 1) / 11 for i in range(10)])
+    assert values[10] == pytest.approx(1.0)
+    assert values == sorted(values[:10]) + sorted(values[10:], reverse=True)
+    assert (values[-1] < 0.02) == (schedule != "constant")
