@@ -138,7 +138,7 @@ def _repaired(repair: Repair) -> Finding:
     return _finding("warning", "repaired", "data", message, count=repair.count, examples=repair.places)
 
 
-def _statistics(view: SplitView, labels: Sequence[str], profile: scripts.Profile, limit: int) -> SplitStatistics:
+def _statistics(view: SplitView, labels: Sequence[str], profile: scripts.ScriptProfile, limit: int) -> SplitStatistics:
     counts = np.bincount(view.target, minlength=len(labels))
     return SplitStatistics(
         rows=len(view.index),
@@ -147,7 +147,7 @@ def _statistics(view: SplitView, labels: Sequence[str], profile: scripts.Profile
         length_quantiles={f"{q:g}": int(np.quantile(view.full_length, q, method="higher")) for q in QUANTILES},
         cut_rows=int((view.full_length > limit).sum()),
         unknown_share=float(view.unknown.sum() / max(1, view.tokens.sum())),
-        scripts=dict(profile.shares),
+        scripts={name: round(share, 6) for name, share in profile.shares().items()},
         length_histogram=_histogram(view.full_length),
     )
 
@@ -209,17 +209,20 @@ def _lengths(view: SplitView, limit: int, positions: int | None) -> Iterator[Fin
         yield _finding(severity, "unknown-tokens", view.name, message, fix, int(view.unknown.sum()), view.places(worst))
 
 
-def _characters(view: SplitView, profile: scripts.Profile, train: scripts.Profile) -> Iterator[Finding]:
-    if profile.surprises:
-        listed = ", ".join(f"{kind} in {count} rows" for kind, count in profile.surprises.items())
+def _characters(view: SplitView, profile: scripts.ScriptProfile, train: scripts.ScriptProfile) -> Iterator[Finding]:
+    if profile.signs:
+        listed = ", ".join(f"{sign} in {count} rows" for sign, count in sorted(profile.signs.items()))
+        rows = sorted({row for found in profile.sign_rows.values() for row in found})
         fix = "Read the file with its true data.encoding, or clean these rows."
-        count = max(profile.surprises.values())
-        yield _finding("warning", "broken-characters", view.name, f"{listed}.", fix, count)
-    new = [name for name in profile.shares if profile.shares[name] > 0.01 and train.shares.get(name, 0.0) < 0.0005]
+        count = max(profile.signs.values())
+        yield _finding("warning", "broken-characters", view.name, f"{listed}.", fix, count, view.places(rows))
+    new = scripts.unseen(train, profile)
     if view.name != "train" and new:
-        listed = ", ".join(f"{name} ({profile.shares[name]:.1%} of the letters)" for name in new)
+        listed = ", ".join(f"{name} ({rows} rows)" for name, rows in sorted(new.items()))
         fix = "Train on rows in every script that you will meet."
-        yield _finding("warning", "new-script", view.name, f"the training rows have no {listed}.", fix, len(new))
+        yield _finding(
+            "warning", "new-script", view.name, f"the training rows have no {listed}.", fix, sum(new.values())
+        )
 
 
 def _personal(view: SplitView) -> Iterator[Finding]:
