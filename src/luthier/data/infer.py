@@ -97,8 +97,10 @@ class _Profile:
             return f'"{self.name}" (empty)'
         if self.unfit:
             return f'"{self.name}" (fractions, dates or lists)'
-        kind = f"texts of {self.mean_length:.0f} characters" if self.texts else "whole numbers or truth values"
-        return f'"{self.name}" ({len(self.counts):,} different {kind})'
+        example = next(iter(self.counts))
+        shown = example if len(example) <= 40 else f"{example[:37]}..."
+        many = "one value" if len(self.counts) == 1 else f"{len(self.counts):,} different values, such as"
+        return f'"{self.name}" ({many} "{shown}")'
 
 
 def infer(source: str | os.PathLike[str], *, folder: Path, cache: Path | None = None) -> Guess:
