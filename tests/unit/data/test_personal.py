@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from luthier.data import personal
 from luthier.data.personal import KINDS, Span, find, spans, suspects
 
 # Numbers published as examples: by card companies, the IBAN registry, GB 11643, and telephone authorities for drama.
@@ -133,3 +134,13 @@ def test_spans_never_overlap_and_never_fail(text):
         assert one.end <= other.start
     for span in found:
         assert 0 <= span.start < span.end <= len(text)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(alphabet="0123456789@.+-() GBDEa\0é", max_size=50), st.sampled_from([text for text, _ in PERSONAL]))
+def test_the_quick_look_hides_nothing(noise, text):
+    """What the patterns alone would find in a text, the whole finds too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(personal, "_PROMISING", personal._WORTH_A_LOOK)
+        expected = spans(noise + text)
+    assert spans(noise + text) == expected
