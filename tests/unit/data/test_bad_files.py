@@ -291,6 +291,13 @@ class TestPlaces:
     def test_impossible_name(self, name: str, tmp_path: Path) -> None:
         self.refusal(name, tmp_path)
 
+    def test_folder_that_may_not_be_entered(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refuse(_: Path) -> bool:
+            raise PermissionError(13, "Permission denied")
+
+        monkeypatch.setattr(Path, "exists", refuse)
+        assert "may not be reached by this user" in str(self.refusal("closed/a.csv", tmp_path))
+
     def test_unreadable(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (tmp_path / "a.csv").write_bytes(b"t,l\na,b\n")
         monkeypatch.setattr("os.access", lambda *_: False)  # the tests may run as root, who may read everything

@@ -36,7 +36,8 @@ def read_parquet(path: Path, reading: Reading) -> Iterator[Any]:
     import pyarrow.parquet as pq
 
     def batches() -> Iterator[Any]:
-        with pq.ParquetFile(path, pre_buffer=False) as file:
+        # Without these two a whole row group is held in memory, and many files are one row group.
+        with pq.ParquetFile(path, pre_buffer=False, buffer_size=2**20) as file:
             yield pa.RecordBatch.from_pylist([], file.schema_arrow)
             yield from file.iter_batches(batch_size=BATCH_ROWS)
 

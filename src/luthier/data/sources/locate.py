@@ -65,6 +65,10 @@ def locate(source: str, folder: Path, format: str) -> Place:
     path = folder / Path(source).expanduser()
     try:
         found = path.exists()
+    except PermissionError:
+        raise DataError(
+            "may not be reached by this user.", where=source, fix="Check the rights of its folder."
+        ) from None
     except (OSError, ValueError) as error:  # a name that is too long, or holds a NUL
         reason = getattr(error, "strerror", None) or error
         raise DataError(
@@ -110,9 +114,8 @@ def _format_of(source: str, path: Path, format: str) -> str:
 def _folder(source: str, path: Path, format: str, part: str | None = None) -> Place:
     if any((path / name).is_file() for name in _DATA_SET_FILES):
         return Place("folder", (path, part))
-    inside = sorted(file.name for file in path.iterdir() if file.suffix.lower() in ENDINGS)
-    listed = ", ".join(inside[:10]) if inside else ""
-    fix = f"Name one of the files inside: {listed}." if inside else f"{_FORMAT_FIX}."
+    inside = [name for name in _names(path) if Path(name).suffix.lower() in ENDINGS]
+    fix = f"Name one of the files inside: {', '.join(inside[:10])}." if inside else f"{_FORMAT_FIX}."
     raise DataError("must be a file; it is a folder.", where=source, fix=fix)
 
 
@@ -145,4 +148,7 @@ def _missing(source: str, path: Path) -> DataError:
 
 
 def _names(folder: Path) -> list[str]:
-    return sorted(file.name for file in folder.iterdir() if file.name[0] != ".") if folder.is_dir() else []
+    try:
+        return sorted(file.name for file in folder.iterdir() if file.name[0] != ".")
+    except OSError:
+        return []

@@ -109,8 +109,9 @@ def _column(series: Any, name: str, reading: Reading) -> Any:
         empty = series.isna().tolist()
         cells = [None if null else cell for null, cell in zip(empty, series.tolist(), strict=True)]
     first = {type(cell): number for number, cell in reversed([*enumerate(cells, start=1)]) if cell is not None}
-    shown = [f"row {number} has the {kind.__name__} {cells[number - 1]!r:.40}" for kind, number in first.items()]
-    reading.mixed.append((name, f'column "{name}" must have one type; {", ".join(shown[::-1][:2])}.'))
+    shown = [f"row {number} has the {kind.__name__} {cells[number - 1]!r:.40}" for kind, number in first.items()][::-1]
+    wanted = "have one type" if len(shown) > 1 else "hold texts, numbers, truth values or dates"
+    reading.mixed.append((name, f'column "{name}" must {wanted}; {", ".join(shown[:2])}.'))
     return pa.array([None if cell is None else json.dumps(cell, default=str) for cell in cells], pa.string())
 
 

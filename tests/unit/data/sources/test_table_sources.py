@@ -55,6 +55,13 @@ def test_frame_with_several_types_in_a_column(tmp_path: Path) -> None:
         rows.column("label")
 
 
+def test_frame_with_objects_of_ones_own(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"text": ["a"], "path": [Path("b")]}, dtype=object)
+    [(column, message)] = _read(frame, tmp_path).mixed
+    assert column == "path"
+    assert message.startswith('column "path" must hold texts, numbers, truth values or dates; row 1 has the PosixPath')
+
+
 def test_frame_with_dates(tmp_path: Path) -> None:
     day = datetime.datetime(2024, 5, 6)
     assert _read(pd.DataFrame({"when": [day]}), tmp_path).column("when") == [day]
