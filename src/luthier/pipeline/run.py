@@ -221,7 +221,7 @@ class _Execution:
             self.folder("train"),
             self.folder("evaluate"),
             self.record.bundle,
-            CheckReport.read(self.folder("check") / "check.json"),
+            CheckReport.read(self.folder("check") / "findings.json"),
             EvalReport.read(self.record.path / "evaluation.json"),
         )
         return [path for path in sorted(self.record.bundle.rglob("*")) if path.is_file()], {}
