@@ -14,7 +14,7 @@ from luthier.artifacts.evaluation import (
     ReliabilityBin,
 )
 from luthier.reporting import charts, numbers
-from luthier.reporting.parts import Cell, Examples, Figure, Prose, Section, Shown, Table, plain_table
+from luthier.reporting.parts import Cell, Examples, Facts, Figure, Prose, Section, Shown, Table, plain_table
 from luthier.reporting.words import Words
 
 MATRIX_CLASSES = 60
@@ -54,7 +54,9 @@ def confusion(block: ConfusionBlock, words: Words) -> Section:
         natural=None if len(labels) <= charts.ROOMY else charts.matrix_width(len(labels)),
         half=len(labels) <= charts.ROOMY,
     )
-    return Section("confusion", words("confusion.title"), "", (matrix, _top_table(top, words)))
+    listed = _top_table(top, words, half=matrix.half)
+    parts = (matrix, listed) if matrix.half else (listed, matrix)
+    return Section("confusion", words("confusion.title"), "", parts)
 
 
 def _most_mistaken(block: ConfusionBlock) -> list[int]:
@@ -77,13 +79,13 @@ def _top_confusions(block: ConfusionBlock) -> list[tuple[str, str, int, float]]:
     return sorted(found, key=lambda one: (-one[2], one[0], one[1]))[:TOP_CONFUSIONS]
 
 
-def _top_table(top: Sequence[tuple[str, str, int, float]], words: Words) -> Table:
+def _top_table(top: Sequence[tuple[str, str, int, float]], words: Words, *, half: bool) -> Table:
     head = (words("truth"), words("predicted"), words("confusion.count"), words("confusion.share"))
     rows = tuple(
         (Cell(truth), Cell(answer), Cell(numbers.count(rows)), Cell(numbers.percent(share), bar=share))
         for truth, answer, rows, share in top
     )
-    return Table(head=head, rows=rows, title=words("confusion.top"), words=2, half=True)
+    return Table(head=head, rows=rows, title=words("confusion.top"), words=2, half=half)
 
 
 def _matrix_table(labels: Sequence[str], counts: Sequence[Sequence[int]], words: Words) -> Table:
@@ -130,13 +132,13 @@ def calibration(block: CalibrationBlock, words: Words) -> Section:
         ("reference", words("calibration.perfect")),
     )
     figure = Figure(svg=svg, title=words("calibration.chart"), legend=legend, table=_bins_table(block, words))
-    about = words(
-        "calibration.about",
-        temperature=numbers.plain(block.temperature, 2),
-        before=numbers.plain(block.error_before),
-        after=numbers.plain(block.error_after),
+    facts = (
+        (words("calibration.before"), numbers.plain(block.error_before)),
+        (words("calibration.after"), numbers.plain(block.error_after)),
+        (words("calibration.temperature"), numbers.plain(block.temperature, 2)),
     )
-    return Section("calibration", words("calibration.title"), "", (figure, Prose(about, half=True)))
+    parts = (figure, Facts(words("calibration.error"), facts))
+    return Section("calibration", words("calibration.title"), words("calibration.about"), parts)
 
 
 def _bins_table(block: CalibrationBlock, words: Words) -> Table:
@@ -172,7 +174,7 @@ def _confidence_and_accuracy(one: ReliabilityBin) -> str:
 
 def examples(block: ExamplesBlock, words: Words) -> Section:
     """Return rows to look at."""
-    split = words.named("split", block.split)
+    split = words.named("split", block.split).lower()
     about = words(f"{block.name}.about", total=numbers.count(block.total), split=split)
     title = words(f"{block.name}.title")
     if not block.rows:

@@ -21,15 +21,17 @@ from luthier.reporting.svg import (
     shorten,
     tag,
     text,
+    text_units,
     tick_text,
     whole_ticks,
 )
 
 HEIGHT = 290.0
 ROW = 30.0
-LABEL_WIDTH = 132.0
-LABEL_UNITS = 19
+UNIT = 7.9  # drawing units of a Latin letter at the larger of the two label sizes
+LABEL_UNITS = 17
 MATRIX_LABEL_UNITS = 12
+LARGE_LEFT = 132.0
 ROOMY = 12  # classes up to which a matrix fills the width and shows its counts
 
 
@@ -83,6 +85,7 @@ def line_chart(
     description: str,
     x_label: str,
     y_label: str,
+    x_range: tuple[float, float],
     marks: Sequence[float] = (),
     chosen: float | None = None,
     from_zero: bool = False,
@@ -96,15 +99,15 @@ def line_chart(
         description: for who cannot see it.
         x_label: with the unit.
         y_label: with the unit.
+        x_range: ends of the lying scale.
         marks: places of upright dotted lines, such as ends of epochs.
         chosen: place of an upright line that matters.
         from_zero: whether the upright scale starts at 0.
         y_text: from the ticks to how one is written.
     """
-    xs = [float(value) for one in series for value in one.x]
     low, high = _span([float(value) for one in series for value in one.y], from_zero)
     y_ticks = nice_ticks(low, high)
-    frame = Frame(52, WIDTH - 10, 28, HEIGHT - 46, min(xs, default=0), max(xs, default=1), low, high)
+    frame = Frame(52, WIDTH - 10, 28, HEIGHT - 46, *x_range, low, high)
     drawn = axes(
         frame,
         x_ticks=whole_ticks(frame.x_low, frame.x_high),
@@ -148,51 +151,60 @@ def bar_chart(
     title: str,
     description: str,
     x_label: str,
-    high: float | None = None,
+    scale: tuple[float, float],
     reference: float | None = None,
+    dots: bool = False,
     x_text: Callable[[Sequence[float]], Callable[[float], str]] = tick_text,
 ) -> Markup:
-    """Return lying bars from zero, each with a whisker and its value in figures.
+    """Return lying bars, or dots, each with a whisker and its value in figures.
 
     Args:
         bars: top to bottom.
         title: what it shows.
         description: for who cannot see it.
         x_label: with the unit.
-        high: end of the scale; default a little beyond the longest whisker.
+        scale: ends of the lying scale; bars start at 0, so it should hold 0 unless there are dots.
         reference: place of an upright line, such as the value on all rows.
+        dots: mark values by dots; their place can be read on any scale, a bar's length only from 0.
         x_text: from the ticks to how one is written.
     """
-    ends = [end for bar in bars for end in (bar.value, *(bar.interval or ())) if end is not None]
-    top = high if high is not None else 1.05 * max(ends, default=1.0) or 1.0
     bottom = 10 + ROW * len(bars)
-    frame = Frame(LABEL_WIDTH, WIDTH - 62, 10, bottom, min(0.0, *ends, 0.0), max(top, 1e-9), 0, 1)
-    ticks = nice_ticks(frame.x_low, frame.x_high, 5)
+    units = max((text_units(shorten(bar.label, LABEL_UNITS)) for bar in bars), default=0)
+    frame = Frame(14 + UNIT * max(units, 5), WIDTH - 62, 10, bottom, *scale, 0, 1)
+    ticks = nice_ticks(frame.x_low, frame.x_high, 6)
     written = x_text(ticks)
     drawn = [line(frame.x(tick), frame.top, frame.x(tick), bottom, class_="grid") for tick in ticks]
     drawn += [text(frame.x(tick), bottom + 18, written(tick), class_="tick", anchor="middle") for tick in ticks]
     drawn.append(text(frame.right, bottom + 37, x_label, class_="axis", anchor="end"))
-    for place, bar in enumerate(bars):
-        drawn.append(_bar(bar, frame, 10 + ROW * place))
     if reference is not None:
         drawn.append(line(frame.x(reference), frame.top - 6, frame.x(reference), bottom, class_="chosen"))
+    drawn += [_bar(bar, frame, 10 + ROW * place, dots) for place, bar in enumerate(bars)]
     return chart(drawn, width=WIDTH, height=bottom + 46, title=title, description=description, kind="bars")
 
 
-def _bar(bar: Bar, frame: Frame, top: float) -> Markup:
+def _bar(bar: Bar, frame: Frame, top: float, dots: bool) -> Markup:
     middle = top + ROW / 2
     label = shorten(bar.label, LABEL_UNITS)
-    parts = [hint(bar.note), text(LABEL_WIDTH - 12, middle + 4.5, label, class_="label", anchor="end")]
-    if bar.value is not None:
+    parts = [hint(bar.note), text(frame.left - 12, middle + 4.5, label, class_="label", anchor="end")]
+    if bar.value is not None and not dots:
         start, end = sorted((frame.x(0), frame.x(bar.value)))
         width = max(1.0, end - start)
         parts.append(tag("rect", x=start, y=top + 6, width=width, height=ROW - 12, rx=2, class_=f"bar {bar.style}"))
     if bar.interval is not None:
         low, high = (frame.x(bound) for bound in bar.interval)
-        parts.append(line(low, middle, high, middle, class_="whisker"))
-        parts += [line(end, middle - 4, end, middle + 4, class_="whisker") for end in (low, high)]
+        parts += _whisker(low, high, middle, plain=dots)
+    if bar.value is not None and dots:
+        parts.append(tag("circle", cx=frame.x(bar.value), cy=middle, r=5, class_=f"spot {bar.style}"))
     parts.append(text(WIDTH, middle + 4.5, bar.shown, class_="figure", anchor="end"))
     return tag("g", *parts)
+
+
+def _whisker(low: float, high: float, middle: float, *, plain: bool) -> list[Markup]:
+    """Return an interval: a plain line, or one with ends and a halo that shows on a bar."""
+    if plain:
+        return [line(low, middle, high, middle, class_="span")]
+    ends = [(low, middle, high, middle), (low, middle - 4, low, middle + 4), (high, middle - 4, high, middle + 4)]
+    return [line(*end, class_=style) for style in ("halo", "whisker") for end in ends]
 
 
 # --- confusion ------------------------------------------------------------------------------------------------------
@@ -218,21 +230,23 @@ def confusion_matrix(
         predicted: word at the columns.
     """
     roomy = len(labels) <= ROOMY
-    left, top = 96.0, 62.0
-    cell = min(84.0, (WIDTH - left - 8) / max(1, len(labels))) if roomy else 20.0
+    left = 96.0 if roomy else LARGE_LEFT
+    cell = min(112.0, (WIDTH - left - 8) / max(1, len(labels))) if roomy else 20.0
     side = cell * len(labels)
+    units = MATRIX_LABEL_UNITS if roomy else LABEL_UNITS
     tilted = cell < 80
+    top = 66.0 if tilted else 44.0
     width = max(WIDTH, left + side + (60 if tilted else 8))
     drawn = [
-        text(0, 12, f"{predicted} \u2192", class_="axis"),
-        text(0, 30, f"{truth} \u2193", class_="axis"),
+        text(0 if tilted else left, 12, f"{predicted} \u2192", class_="axis"),
+        text(0, 30 if tilted else 12, f"{truth} \u2193", class_="axis"),
         tag("rect", x=left, y=top, width=side, height=side, class_="empty"),
     ]
     for place, label in enumerate(labels):
         middle = cell * (place + 0.5)
         drawn.append(_column_label(left + middle, top - 8, label, tilted))
         drawn.append(
-            tag("g", hint(label), text(left - 8, top + middle + 4, shorten(label, 12), class_="tick", anchor="end"))
+            tag("g", hint(label), text(left - 8, top + middle + 4, shorten(label, units), class_="tick", anchor="end"))
         )
     for i, row in enumerate(counts):
         total = sum(row)
@@ -400,6 +414,16 @@ def epoch_ends(steps: Sequence[tuple[int, int]]) -> list[float]:
     return ends if len(ends) <= 20 else []
 
 
+def scale_of(values: Sequence[float | None], *, from_zero: bool) -> tuple[float, float]:
+    """Return the ends of a scale that holds some values (None is left out) with a margin, and 0 where it must."""
+    known = [value for value in values if value is not None]
+    low, high = min(known, default=0.0), max(known, default=1.0)
+    if from_zero:
+        low, high = min(0.0, low), max(0.0, high)
+    margin = 0.06 * (high - low) or 0.5
+    return (low - margin if low < 0 or not from_zero else 0.0), (high + margin if high > 0 or not from_zero else 0.0)
+
+
 def matrix_width(classes: int) -> float:
     """Return the width in pixels at which a large confusion matrix can still be read."""
-    return 96.0 + 20.0 * classes + 60.0
+    return LARGE_LEFT + 20.0 * classes + 60.0

@@ -26,14 +26,14 @@ def rows_section(check: CheckReport, words: Words) -> Section:
         parts.append(_balance(check, train, words))
     if train is not None and train.length_histogram:
         parts.append(_lengths(train, check.max_length, words))
-    if check.padding_share is not None:
-        parts.append(Prose(words("data.padding", share=numbers.percent(check.padding_share))))
-    return Section("data", words("data.title"), "", tuple(parts))
+    padding = check.padding_share
+    about = "" if padding is None else words("data.padding", share=numbers.percent(padding))
+    return Section("data", words("data.title"), about, tuple(parts))
 
 
 def _splits(check: CheckReport, words: Words) -> Table:
     total = sum(split.rows for split in check.splits.values()) or 1
-    names = ("data.split", "rows", "data.tokens", "data.median", "data.p99", "data.longest", "data.cut", "data.unknown")
+    head = ("split", "rows", "tokens", "median", "p99", "longest", "cut", "unknown")
     rows = tuple(
         (
             Cell(words.named("split", name), small=_scripts(split)),
@@ -45,7 +45,7 @@ def _splits(check: CheckReport, words: Words) -> Table:
         )
         for name, split in check.splits.items()
     )
-    return Table(head=tuple(words(name) for name in names), rows=rows, title=words("data.splits"))
+    return Table(head=tuple(words(f"data.{name}") for name in head), rows=rows, title=words("data.splits"))
 
 
 def _scripts(split: SplitStatistics, most: int = 2) -> str:
@@ -72,6 +72,7 @@ def _balance(check: CheckReport, train: SplitStatistics, words: Words) -> Figure
         title=words("data.balance"),
         description="; ".join(f"{bar.label}: {bar.shown}" for bar in bars[:8]),
         x_label=words("data.balance.axis"),
+        scale=charts.scale_of([bar.value for bar in bars], from_zero=True),
         x_text=percent_ticks,
     )
     cut = words("data.balance.cut", shown=str(TOP_LABELS), total=str(len(ordered))) if len(ordered) > TOP_LABELS else ""

@@ -64,7 +64,7 @@ def _tiles(data: ReportData, found: Verdict, words: Words) -> list[tuple[str, st
         tiles.insert(0, (f"{plus}{lead}", words("tile.lead", baseline=words.named("baseline", found.rival.name))))
     if data.stages:
         total = sum(stage.seconds for stage in data.stages.values())
-        tiles.append((numbers.seconds(total), words("tile.time")))
+        tiles.append((numbers.seconds(total, words), words("tile.time")))
     trained = data.stages["train"].result if "train" in data.stages else {}
     if trained.get("seconds"):
         tiles.append((numbers.count(trained["rows"] / trained["seconds"]), words("tile.speed")))
@@ -86,7 +86,7 @@ def _against_baselines(data: ReportData, words: Words) -> Figure:
         title=title,
         description="; ".join(bar.note for bar in bars),
         x_label=look.label,
-        high=1.0 if look.percent else None,
+        scale=(0.0, 1.0) if look.percent else charts.scale_of(_ends([value for _, value, _ in found]), from_zero=True),
         x_text=percent_ticks if look.percent else tick_text,
     )
     leads = ["", *(numbers.difference(one.lead.value, look, words) for one in evaluation.baselines)]
@@ -102,6 +102,10 @@ def _against_baselines(data: ReportData, words: Words) -> Figure:
         "headline.about", confidence=numbers.percent(evaluation.confidence, 0), rows=numbers.count(evaluation.rows)
     )
     return Figure(svg=svg, title=title, caption=about, table=table)
+
+
+def _ends(values: Sequence[MetricValue]) -> list[float | None]:
+    return [end for one in values for end in (one.value, *(one.interval or ()))]
 
 
 def _bar(name: str, value: MetricValue, look: numbers.MetricLook, words: Words, style: str, rows: str = "") -> Bar:
@@ -120,10 +124,10 @@ def slices_section(data: ReportData, words: Words) -> Section | None:
         return None
     look = numbers.look_of(evaluation.headline, words.language)
     whole = evaluation.metrics.get(evaluation.headline, MetricValue(value=None)).value
-    ends = [end for one in evaluation.slices for end in (one.metric.value, *(one.metric.interval or ())) if end]
-    high = 1.0 if look.percent else 1.05 * max(ends, default=1.0)
+    low, high = charts.scale_of([whole, *_ends([one.metric for one in evaluation.slices])], from_zero=False)
+    scale = (max(0.0, low), min(1.0, high)) if look.percent else (low, high)
     figures = tuple(
-        _slice_figure(column, [one for one in evaluation.slices if one.column == column], high, whole, look, words)
+        _slice_figure(column, [one for one in evaluation.slices if one.column == column], scale, whole, look, words)
         for column in dict.fromkeys(one.column for one in evaluation.slices)
     )
     about = words("slices.about", metric=look.label, confidence=numbers.percent(evaluation.confidence, 0))
@@ -131,7 +135,12 @@ def slices_section(data: ReportData, words: Words) -> Section | None:
 
 
 def _slice_figure(
-    column: str, rows: Sequence[SliceRow], high: float, whole: float | None, look: numbers.MetricLook, words: Words
+    column: str,
+    rows: Sequence[SliceRow],
+    scale: tuple[float, float],
+    whole: float | None,
+    look: numbers.MetricLook,
+    words: Words,
 ) -> Figure:
     names = [_slice_name(one, words) for one in rows]
     bars = [
@@ -144,8 +153,9 @@ def _slice_figure(
         title=title,
         description="; ".join(bar.note for bar in bars[:8]),
         x_label=look.label,
-        high=high,
+        scale=scale,
         reference=whole,
+        dots=True,
         x_text=percent_ticks if look.percent else tick_text,
     )
     table = plain_table(
@@ -190,7 +200,7 @@ def _advice(data: ReportData, found: Verdict, words: Words) -> list[tuple[str, s
     serious = [one for one in data.check.findings if one.severity != "note"] if data.check is not None else []
     if serious:
         codes = ", ".join(dict.fromkeys(one.code for one in serious))
-        advice.append((words("next.findings", count=numbers.count(len(serious)), codes=codes), "findings"))
+        advice.append((words("next.findings", codes=codes), "findings"))
     advice += _cut_advice(data, words)
     examples = {one.name: one for one in data.evaluation.blocks if isinstance(one, ExamplesBlock)}
     if "mistakes" in examples and examples["mistakes"].rows:

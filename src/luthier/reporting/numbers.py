@@ -86,14 +86,14 @@ def difference(value: float | None, look: MetricLook, words: Words) -> str:
     return words("points", value=plain(100 * value, 1)) if look.percent else plain(value)
 
 
-def seconds(amount: float) -> str:
-    """Return a duration."""
-    if amount < 60:
-        return f"{amount:.1f}{THIN}s"
+def seconds(amount: float, words: Words) -> str:
+    """Return a duration in its two largest units."""
+    if amount < 59.95:
+        return words("time.seconds", seconds=f"{amount:.1f}")
     minutes, rest = divmod(round(amount), 60)
     if minutes < 60:
-        return f"{minutes}{THIN}min {rest}{THIN}s"
-    return f"{minutes // 60}{THIN}h {minutes % 60}{THIN}min"
+        return words("time.minutes", minutes=str(minutes), seconds=str(rest))
+    return words("time.hours", hours=count(minutes // 60), minutes=str(minutes % 60))
 
 
 def mebibytes(amount: float) -> str:

@@ -75,7 +75,9 @@ def _facts(data: ReportData, words: Words) -> list[tuple[str, str]]:
         facts.append((words("run.ledger"), numbers.count(len(data.ledger))))
         facts.append((words("run.tested"), str(data.ledger[-1].get("time", numbers.UNDEFINED))))
     facts.append((words("run.weights"), data.evaluation.weights_sha256))
-    named = ((words("run.source", name=words.named("split", name)), digest) for name, digest in data.sources.items())
+    named = (
+        (words("run.source", name=words.named("split", name).lower()), digest) for name, digest in data.sources.items()
+    )
     return [*facts, *named]
 
 
@@ -101,14 +103,14 @@ def _stages(data: ReportData, words: Words) -> Table:
     rows = [
         (
             Cell(words.named("stage", name)),
-            Cell(numbers.seconds(stage.seconds), bar=stage.seconds / longest),
-            Cell(numbers.seconds(stage.cpu_seconds)),
+            Cell(numbers.seconds(stage.seconds, words), bar=stage.seconds / longest),
+            Cell(numbers.seconds(stage.cpu_seconds, words)),
         )
         for name, stage in data.stages.items()
     ]
     total = sum(stage.seconds for stage in data.stages.values())
     processor = sum(stage.cpu_seconds for stage in data.stages.values())
-    last = (words("run.total"), numbers.seconds(total), numbers.seconds(processor))
+    last = (words("run.total"), numbers.seconds(total, words), numbers.seconds(processor, words))
     rows.append(tuple(Cell(text, strong=True) for text in last))  # type: ignore[arg-type]
     head = (words("run.stage"), words("run.seconds"), words("run.cpu"))
     return Table(head=head, rows=tuple(rows), title=words("run.stages"), half=True)

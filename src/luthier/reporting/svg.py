@@ -86,15 +86,20 @@ def hint(words: str) -> Markup:
     return tag("title", words)
 
 
+def text_units(words: str) -> int:
+    """Return a text's width, where a Chinese character is two units wide and a Latin one one."""
+    return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in words)
+
+
 def shorten(words: str, units: int) -> str:
-    """Return a text cut to a width, where a Chinese character is two units wide and a Latin one one."""
+    """Return a text on one line, cut to a width in units of `text_units`."""
     flat = " ".join(words.split())
-    used = 0
-    for place, character in enumerate(flat):
-        used += 2 if unicodedata.east_asian_width(character) in "WF" else 1
-        if used > units:
-            return f"{flat[: max(1, place - 1)]}\u2026"
-    return flat
+    if text_units(flat) <= units:
+        return flat
+    kept = flat[:units]
+    while kept and text_units(kept) > units - 1:
+        kept = kept[:-1]
+    return f"{kept.rstrip()}\u2026"
 
 
 def nice_ticks(low: float, high: float, most: int = 5) -> list[float]:

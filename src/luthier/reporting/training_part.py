@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,20 @@ SMOOTH_FROM = 12
 TABLE_ROWS = 24
 STYLES = ("s1", "s3", "s2", "s4")
 NOT_METRICS = frozenset({"kind", "step", "epoch", "best"})
+NOT_TOLD = frozenset({"raw", "reference"})
 LOSS_LIKE = "log_loss"
+MARKED = 40
+Lines = Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What all figures of the section share: their lying scale, ends of epochs, the step whose weights were chosen."""
+
+    steps: tuple[float, float]
+    marks: tuple[float, ...]
+    best: float | None
+    words: Words
 
 
 def training(data: ReportData, words: Words) -> Section | None:
@@ -28,11 +42,15 @@ def training(data: ReportData, words: Words) -> Section | None:
     validations = [line for line in data.history if line.get("kind") == "validation"]
     if not steps:
         return None
-    marks = charts.epoch_ends([(int(line["step"]), int(line["epoch"])) for line in steps])
-    best = next((float(line["step"]) for line in reversed(validations) if line.get("best")), None)
-    figures = [_loss(steps, validations, marks, best, words)]
-    figures += _metrics(validations, marks, best, words)
-    figures += [_rate(steps, marks, words), _norm(data, steps, marks, words)]
+    ground = Ground(
+        steps=(0.0, max(float(line["step"]) for line in (*steps, *validations))),
+        marks=tuple(charts.epoch_ends([(int(line["step"]), int(line["epoch"])) for line in steps])),
+        best=next((float(line["step"]) for line in reversed(validations) if line.get("best")), None),
+        words=words,
+    )
+    clip = data.plan.only(TrainStage).spec.clip_norm
+    figures = [_loss(steps, validations, ground), *_metrics(validations, ground)]
+    figures += [_rate(steps, ground), _norm(steps, clip, ground)]
     about = words(
         "curves.about",
         steps=numbers.count(int(steps[-1]["step"])),
@@ -42,83 +60,66 @@ def training(data: ReportData, words: Words) -> Section | None:
     return Section("training", words("curves.title"), about, tuple(one for one in figures if one is not None))
 
 
-def _curve(lines: Sequence[Mapping[str, Any]], key: str) -> tuple[curves.FloatArray, curves.FloatArray]:
+def _curve(lines: Lines, key: str) -> tuple[curves.FloatArray, curves.FloatArray]:
     return curves.finite([float(line["step"]) for line in lines], [line.get(key) for line in lines])
 
 
-def _loss(
-    steps: Sequence[Mapping[str, Any]],
-    validations: Sequence[Mapping[str, Any]],
-    marks: list[float],
-    best: float | None,
-    words: Words,
-) -> Figure | None:
+def _loss(steps: Lines, validations: Lines, ground: Ground) -> Figure | None:
+    words = ground.words
     x, y = _curve(steps, "loss")
     if not len(x):
         return None
-    smoothed = curves.smooth(y) if len(y) >= SMOOTH_FROM else y
-    series = [_series(words("curves.loss.smooth"), *curves.evenly(x, smoothed), "s1")]
-    if len(y) >= SMOOTH_FROM:
-        series.insert(0, _series(words("curves.loss.raw"), *curves.envelope(x, y), "raw"))
+    series = _raw_and_smooth(x, y, words)
     vx, vy = _curve(validations, LOSS_LIKE)
     if len(vx):
         label = words("curves.validation", metric=numbers.look_of(LOSS_LIKE, words.language).label)
         series.append(_series(label, vx, vy, "s2", dots=True))
-    description = f"{numbers.plain(smoothed[0])} \u2192 {numbers.plain(smoothed[-1])}"
-    return _figure(
-        series, words("curves.loss"), description, words("curves.loss.axis"), words, marks=marks, chosen=best
-    )
+    return _figure(series, "loss", ground, chosen=True)
 
 
-def _metrics(
-    validations: Sequence[Mapping[str, Any]], marks: list[float], best: float | None, words: Words
-) -> list[Figure]:
+def _metrics(validations: Lines, ground: Ground) -> list[Figure | None]:
     """Return one figure for all metrics that are percentages, and one for each other; log loss stands with the loss."""
     names = [name for name in dict.fromkeys(key for line in validations for key in line) if name not in NOT_METRICS]
-    looks = {name: numbers.look_of(name, words.language) for name in names if name != LOSS_LIKE}
+    looks = {name: numbers.look_of(name, ground.words.language) for name in names if name != LOSS_LIKE}
     groups = [[name for name, look in looks.items() if look.percent]]
     groups += [[name] for name, look in looks.items() if not look.percent]
-    figures = []
+    figures: list[Figure | None] = []
     for group in groups:
         found = {name: _curve(validations, name) for name in group}
         series = [
-            _series(looks[name].label, x, y, STYLES[place % len(STYLES)], dots=len(x) <= 40)
+            _series(looks[name].label, x, y, STYLES[place % len(STYLES)], dots=len(x) <= MARKED)
             for place, (name, (x, y)) in enumerate(found.items())
             if len(x)
         ]
         if series:
-            percent = looks[group[0]].percent
-            title = words("curves.metrics") if len(series) > 1 else words("curves.validation", metric=series[0].name)
-            description = "; ".join(f"{one.name}: {_shown(one.y[-1], percent)}" for one in series)
-            axis = words("curves.metric.axis")
-            figures.append(_figure(series, title, description, axis, words, marks=marks, chosen=best, percent=percent))
+            title = ground.words("curves.validation", metric=series[0].name) if len(series) == 1 else None
+            figures.append(_figure(series, "metric", ground, title=title, chosen=True, percent=looks[group[0]].percent))
     return figures
 
 
-def _rate(steps: Sequence[Mapping[str, Any]], marks: list[float], words: Words) -> Figure | None:
+def _rate(steps: Lines, ground: Ground) -> Figure | None:
     x, y = _curve(steps, "lr")
-    if not len(x):
-        return None
-    series = [_series(words("curves.lr"), *curves.evenly(x, y), "s1")]
-    description = f"max {y.max():.3g}"
-    axis = words("curves.lr.axis")
-    return _figure(series, words("curves.lr"), description, axis, words, marks=marks, from_zero=True)
+    series = [_series(ground.words("curves.lr"), *curves.evenly(x, y), "s1")]
+    return _figure(series, "lr", ground, from_zero=True) if len(x) else None
 
 
-def _norm(data: ReportData, steps: Sequence[Mapping[str, Any]], marks: list[float], words: Words) -> Figure | None:
+def _norm(steps: Lines, clip: float | None, ground: Ground) -> Figure | None:
     x, y = _curve(steps, "grad_norm")
     if not len(x):
         return None
-    series = [_series(words("curves.loss.smooth"), *curves.evenly(x, curves.smooth(y)), "s1")]
-    if len(y) >= SMOOTH_FROM:
-        series.insert(0, _series(words("curves.loss.raw"), *curves.envelope(x, y), "raw"))
-    clip = data.plan.only(TrainStage).spec.clip_norm
+    series = _raw_and_smooth(x, y, ground.words)
     if clip is not None:
-        name = words("curves.norm.clip", value=f"{clip:g}")
-        series.append(_series(name, x[[0, -1]], np.asarray([clip, clip]), "reference"))
-    description = f"{numbers.plain(y[0])} \u2192 {numbers.plain(y[-1])}"
-    axis = words("curves.norm.axis")
-    return _figure(series, words("curves.norm"), description, axis, words, marks=marks, from_zero=True)
+        name = ground.words("curves.norm.clip", value=f"{clip:g}")
+        series.append(_series(name, np.asarray(ground.steps), np.asarray([clip, clip]), "reference"))
+    return _figure(series, "norm", ground, from_zero=True)
+
+
+def _raw_and_smooth(x: curves.FloatArray, y: curves.FloatArray, words: Words) -> list[Series]:
+    """Return a noisy curve thin and its mean thick; a short one alone."""
+    if len(y) < SMOOTH_FROM:
+        return [_series(words("curves.loss.raw"), x, y, "s1", dots=True)]
+    raw = _series(words("curves.loss.raw"), *curves.envelope(x, y), "raw")
+    return [raw, _series(words("curves.loss.smooth"), *curves.evenly(x, curves.smooth(y)), "s1")]
 
 
 def _series(name: str, x: curves.FloatArray, y: curves.FloatArray, style: str, dots: bool = False) -> Series:
@@ -127,31 +128,37 @@ def _series(name: str, x: curves.FloatArray, y: curves.FloatArray, style: str, d
 
 def _figure(
     series: Sequence[Series],
-    title: str,
-    description: str,
-    axis: str,
-    words: Words,
+    name: str,
+    ground: Ground,
     *,
-    marks: Sequence[float] = (),
-    chosen: float | None = None,
+    title: str | None = None,
+    chosen: bool = False,
     from_zero: bool = False,
     percent: bool = False,
 ) -> Figure:
+    words = ground.words
+    shown = title or words(f"curves.{name}")
+    best = ground.best if chosen else None
     svg = charts.line_chart(
         series,
-        title=title,
-        description=description,
+        title=shown,
+        description="; ".join(_ends(one, percent) for one in series if one.style not in NOT_TOLD),
         x_label=words("curves.step"),
-        y_label=axis,
-        marks=marks,
-        chosen=chosen,
+        y_label=words(f"curves.{name}.axis"),
+        x_range=ground.steps,
+        marks=ground.marks,
+        chosen=best,
         from_zero=from_zero,
         y_text=percent_ticks if percent else tick_text,
     )
-    legend = [(one.style, one.name) for one in series] if len(series) > 1 or chosen is not None else []
-    if chosen is not None:
+    legend = [(one.style, one.name) for one in series] if len(series) > 1 or best is not None else []
+    if best is not None:
         legend.append(("chosen", words("curves.best")))
-    return Figure(svg=svg, title=title, legend=tuple(legend), table=_table(series, words, percent))
+    return Figure(svg=svg, title=shown, legend=tuple(legend), table=_table(series, words, percent))
+
+
+def _ends(one: Series, percent: bool) -> str:
+    return f"{one.name}: {_shown(one.y[0], percent)} \u2192 {_shown(one.y[-1], percent)}"
 
 
 def percent_ticks(ticks: Sequence[float]) -> Callable[[float], str]:
@@ -162,7 +169,7 @@ def percent_ticks(ticks: Sequence[float]) -> Callable[[float], str]:
 
 def _table(series: Sequence[Series], words: Words, percent: bool) -> Table:
     """Return up to a few rows of the curves that are not raw."""
-    kept = [one for one in series if one.style not in {"raw", "reference"}]
+    kept = [one for one in series if one.style not in NOT_TOLD]
     values = [dict(zip(one.x, one.y, strict=True)) for one in kept]
     places = sorted({x for one in kept for x in _spread(one.x)})
     rows = [[numbers.count(x), *(_shown(found[x], percent) if x in found else "" for found in values)] for x in places]
