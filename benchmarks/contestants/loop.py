@@ -1,0 +1,60 @@
+"""Luthier's own loop, built by the same code as `luthier run`, checkpoints included."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+
+from contestants.job import Job, Measured, Meter, non_embedding
+from luthier.models.assembly import TaskModel
+from luthier.pipeline.prepared import Prepared
+from luthier.pipeline.run import open_project
+from luthier.pipeline.training import TrainJob, choose, forward
+from luthier.training.events import Event, Finished, Saved, StepDone, Validated
+from luthier.training.loop import Fit
+
+
+def run(job: Job) -> Measured:
+    """Train and measure; short of the end, the clock stops at a checkpoint, so that their cost is not left out."""
+    _, prepared = open_project(job.project, [f"seed={job.seed}", "train.device=cpu"])
+    train = TrainJob(prepared, choose(prepared))
+    assembled = train.assemble()
+    fit = train.fit(assembled, folder=Path(job.folder))
+    meter = Meter(job)
+    _train(meter, fit, prepared)
+    parameters = non_embedding(assembled.model)
+    return meter.measured(parameters, *(_score(prepared, assembled.model) if job.whole else ()))
+
+
+def _train(meter: Meter, fit: Fit, prepared: Prepared) -> None:
+    cost = prepared.part("train")[0].total_cost
+    batches = (batch for epoch in range(fit.numbers.epochs) for batch in prepared.order(epoch))
+    enough = False
+    meter.start()
+    mark, cpu_mark = time.perf_counter(), time.process_time()
+    for event in fit:
+        if isinstance(event, StepDone):
+            batch = next(batches)
+            meter.batch(len(batch), int(cost[batch].sum()), len(batch) * int(cost[batch].max()))
+            enough = meter.step()
+        elif isinstance(event, Saved):
+            meter.extend()
+        elif isinstance(event, Validated):
+            meter.skip(time.perf_counter() - mark, time.process_time() - cpu_mark)
+        if _over(event, enough):
+            return
+        mark, cpu_mark = time.perf_counter(), time.process_time()
+
+
+def _over(event: Event, enough: bool) -> bool:
+    return isinstance(event, Finished) or (enough and isinstance(event, Saved))
+
+
+def _score(prepared: Prepared, model: TaskModel) -> tuple[int, int]:
+    """Return (rightly labelled, all) over the test rows, in fp32."""
+    features, index = prepared.part("test")
+    label = prepared.dataset.target("test")
+    answer = forward(model, features, index, precision="fp32")["logits"].argmax(axis=1)
+    return int(np.sum(answer == label)), len(label)

@@ -1,0 +1,297 @@
+"""The benchmark's arguments, arithmetic and output, on made-up figures; nothing is timed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
+
+
+@pytest.fixture(autouse=True)
+def _importable(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    yield
+    for name in [n for n in sys.modules if n in {"training", "tables", "machine"} or n.split(".")[0] == "contestants"]:
+        del sys.modules[name]
+
+
+def made_up(rows=100, seconds=10.0, **other):
+    from contestants.job import Measured
+
+    return Measured(
+        **{
+            "rows": rows,
+            "tokens": 2500,
+            "padded_tokens": 10000,
+            "steps": 5,
+            "seconds": seconds,
+            "cpu_seconds": 2 * seconds,
+            "parameters": 10_000_000,
+            **other,
+        }
+    )
+
+
+def summary(whole=None):
+    from tables import summarise
+
+    rounds = {
+        "script": [made_up(seconds=10.0), made_up(seconds=20.0), made_up(seconds=5.0)],
+        "luthier": [made_up(rows=1000, padded_tokens=2500), made_up(rows=3000), made_up(rows=2000)],
+    }
+    return summarise(rounds, whole or {}, {"bf16": [4e11, 5e11], "fp32": [1e11, 0.9e11]})
+
+
+def test_the_summary_takes_medians_and_ratios():
+    found = summary()
+    assert found["ratios"] == {"luthier/script": 20.0}
+    assert found["contestants"]["script"]["rows_per_second"] == {
+        "median": 10.0,
+        "min": 5.0,
+        "max": 20.0,
+        "rounds": [10.0, 5.0, 20.0],
+    }
+    assert found["peak_gflops"] == {"bf16": 500.0, "fp32": 100.0}
+    # 6 x 10 million parameters x 2,500 tokens in 10 s = 15 GFLOP/s of 500
+    assert found["contestants"]["luthier"]["share_of_bf16_peak"] == 0.03
+    assert found["contestants"]["script"]["padding_share"] == 0.75
+    assert found["contestants"]["luthier"]["cpu_seconds_per_second"] == 2.0
+    json.dumps(found)
+
+
+def test_without_luthier_there_are_no_ratios():
+    from tables import summarise, table
+
+    found = summarise({"script": [made_up()]}, {}, {"bf16": [1e11], "fp32": [1e11]})
+    assert found["ratios"] == {}
+    assert table(found).splitlines()[-1].endswith("| 10.0 (10.0 to 10.0) |  | 75.0% | 15.0% |")
+
+
+def test_the_table_is_markdown_with_equal_columns():
+    from tables import table
+
+    lines = table(summary()).splitlines()
+    assert len(lines) == 4
+    assert len({line.count("|") for line in lines}) == 1
+    assert "| 10.0 (5.0 to 20.0) | 20.00 | 75.0% |" in lines[2]
+    assert "200.0 (100.0 to 300.0)" in lines[3]
+
+
+def test_accuracy_comes_with_wilsons_interval():
+    from tables import table
+
+    found = summary({"luthier": made_up(correct=850, tested=1000)})
+    whole = found["contestants"]["luthier"]["whole_run"]
+    assert whole["accuracy"] == 0.85
+    assert whole["accuracy_interval"] == [0.8265, 0.8708]  # Wilson 1927 by hand, z = 1.96
+    lines = table(found).splitlines()
+    assert "0.850 (0.827 to 0.871)" in lines[-1]
+    assert len({line.count("|") for line in lines}) == 1
+
+
+def test_a_section_is_added_once_and_then_replaced(tmp_path):
+    from tables import write_section
+
+    page = tmp_path / "docs" / "benchmarks.md"
+    write_section(page, "training", "one")
+    page.write_text(page.read_text() + "\nwritten by hand\n")
+    write_section(page, "training", "two")
+    write_section(page, "serving", "three")
+    text = page.read_text()
+    assert text.startswith("# Benchmarks\n\n<!-- training:begin -->\ntwo\n<!-- training:end -->\n\nwritten by hand\n")
+    assert text.endswith("<!-- serving:begin -->\nthree\n<!-- serving:end -->\n")
+    assert "one" not in text
+
+
+def test_a_page_quotes_machine_date_and_command():
+    from tables import section
+
+    machine = {"processor": "Fast 9000", "cores": 4, "memory_gib": 8.0, "system": "Linux", "torch": "2.13.0"}
+    setup = {
+        "command": "python benchmarks/training.py",
+        "date": "2025-01-02",
+        "rounds": 3,
+        "warm_steps": 5,
+        "threads": 4,
+    }
+    text = section({**summary(), "machine": machine, "setup": setup})
+    for part in ("Fast 9000", "2025-01-02", "`python benchmarks/training.py`", "torch 2.13.0", "500 GFLOP/s", "| ---"):
+        assert part in text
+
+
+def test_default_arguments():
+    from contestants import NAMES
+    from training import arguments
+
+    options = arguments([])
+    assert (options.rounds, options.rows, options.accuracy, options.json) == (3, 1500, False, False)
+    assert options.only == list(NAMES)
+    assert options.rows_sorted % (32 * 50) == 0  # whole megabatches of the length-grouped sampler
+
+
+def test_contestants_keep_their_order_whatever_is_asked():
+    from training import arguments
+
+    assert arguments(["--only", "luthier,script"]).only == ["script", "luthier"]
+
+
+@pytest.mark.parametrize("given", [["--only", "keras"], ["--rounds", "0"], ["--rows", "many"]])
+def test_wrong_arguments_are_refused(given, capsys):
+    from training import arguments
+
+    with pytest.raises(SystemExit):
+        arguments(given)
+    assert given[1] in capsys.readouterr().err
+
+
+def test_json_alone_is_one_line(capsys):
+    from training import arguments, report
+
+    report(summary(), arguments(["--json"]))
+    out = capsys.readouterr().out
+    assert out.count("\n") == 1
+    assert json.loads(out)["ratios"] == {"luthier/script": 20.0}
+
+
+def job(**other):
+    from contestants.job import Job
+
+    values = {
+        "project": "p.yaml",
+        "model": "m",
+        "texts": "t.json",
+        "max_length": 512,
+        "padded_length": 128,
+        "threads": 1,
+        "seed": 13,
+        "warm_steps": 2,
+        "rows": 20,
+        "whole": False,
+        "epochs": 3,
+        "folder": "f",
+    }
+    return Job(**{**values, **other})
+
+
+def test_a_job_survives_its_file(tmp_path):
+    from contestants.job import Job
+
+    path = tmp_path / "job.json"
+    job().write(path)
+    assert Job.read(path) == job()
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that the test moves."""
+    from contestants import job as module
+
+    class Clock:
+        now = 0.0
+
+        def perf_counter(self):
+            return self.now
+
+        def process_time(self):
+            return 2 * self.now
+
+    moved = Clock()
+    monkeypatch.setattr(module, "time", moved)
+    return moved
+
+
+def walked(clock, one_job):
+    """A run of batches of 10 rows with 50 tokens padded to 80, made one ahead of their steps of 1, 2, 3 ... seconds."""
+    from contestants.job import Meter
+
+    meter = Meter(one_job)
+    meter.start()
+    meter.batch(10, 50, 80)
+    for step in range(1, 8):
+        meter.batch(10, 50, 80)
+        clock.now += step
+        if meter.step():
+            break
+    return meter
+
+
+def test_the_meter_leaves_out_the_warm_up_and_batches_made_ahead(clock):
+    measured = walked(clock, job()).measured(7)
+    assert (measured.steps, measured.rows, measured.tokens, measured.padded_tokens) == (2, 20, 100, 160)
+    assert measured.seconds == 3 + 4
+    assert measured.cpu_seconds == 14
+    assert measured.flops_per_second == pytest.approx(6 * 7 * 100 / 7)
+
+
+def test_a_whole_run_counts_from_the_first_batch(clock):
+    measured = walked(clock, job(whole=True)).measured(7)
+    assert (measured.steps, measured.rows, measured.seconds) == (7, 70, 28.0)
+
+
+def test_checkpoints_count_and_validation_does_not(clock):
+    meter = walked(clock, job())
+    clock.now += 0.5
+    meter.extend()
+    clock.now += 100
+    meter.skip(100, 200)
+    meter.batch(10, 50, 80)
+    clock.now += 1
+    meter.step()
+    measured = meter.measured(7)
+    assert (measured.steps, measured.seconds, measured.cpu_seconds) == (3, 8.5, 17.0)
+
+
+def test_embeddings_and_frozen_parameters_are_no_work():
+    torch = pytest.importorskip("torch")
+    from contestants.job import non_embedding
+
+    model = torch.nn.Sequential(torch.nn.Embedding(10, 4), torch.nn.Linear(4, 3), torch.nn.Linear(3, 2))
+    model[2].requires_grad_(False)
+    assert non_embedding(model) == 4 * 3 + 3
+
+
+def test_the_peak_is_a_plausible_rate():
+    pytest.importorskip("torch")
+    from machine import SHAPE, best_median, peak
+
+    calls = []
+    best_median(lambda: calls.append(1), bursts=2, repeats=3)
+    assert len(calls) == 1 + 2 * 3
+    rows, inner, columns = SHAPE
+    assert 2.0 * rows * inner * columns / 60 < peak("fp32", bursts=1, repeats=1) < 1e18
+
+
+def test_a_busy_machine_is_named(monkeypatch, capsys, tmp_path):
+    import training
+
+    monkeypatch.setattr(training.os, "getloadavg", lambda: (3.0, 0, 0))
+    monkeypatch.setattr(training, "prepare", lambda options, folder: job())
+    asked = []
+
+    def measure(name, one_job):
+        asked.append((name, one_job.rows, one_job.seed, one_job.whole))
+        return replace(made_up(), correct=1, tested=2) if one_job.whole else made_up()
+
+    monkeypatch.setattr(training, "measure", measure)
+    figures = {"bf16": 1e11, "fp32": 1e11, "machine": {"processor": "x", "cores": 1, "memory_gib": 1, "system": "y"}}
+    monkeypatch.setattr(training, "_python", lambda *_: json.dumps(figures))
+    page = tmp_path / "benchmarks.md"
+    given = ["--rounds", "2", "--only", "trainer,luthier", "--accuracy", "--rows", "9", "--rows-sorted", "11"]
+    training.main([*given, "--write", str(page)])
+    printed = capsys.readouterr()
+    assert "not idle" in printed.err
+    assert asked == [
+        ("trainer", 9, 13, False),
+        ("luthier", 11, 13, False),
+        ("trainer", 9, 14, False),
+        ("luthier", 11, 14, False),
+        ("trainer", 20, 13, True),
+        ("luthier", 20, 13, True),
+    ]
+    assert json.loads(printed.out.splitlines()[-1])["setup"]["load_at_start"] == 3.0
+    assert "| 0.500 (" in page.read_text()
