@@ -29,7 +29,13 @@ def run(job: Job) -> Measured:
     return meter.measured(non_embedding(model), *(score(job, tokenizer, model) if job.whole else ()))
 
 
-def _train(job: Job, meter: Meter, model: torch.nn.Module, loader: DataLoader, optimiser: torch.optim.AdamW) -> None:
+def _train(
+    job: Job,
+    meter: Meter,
+    model: torch.nn.Module,
+    loader: DataLoader[tuple[torch.Tensor, ...]],
+    optimiser: torch.optim.AdamW,
+) -> None:
     for _ in range(job.epochs):
         for ids, mask, label in loader:
             optimiser.zero_grad()
