@@ -51,8 +51,8 @@ def create_app(predictor: Predictor, *, settings: ServeSettings | None = None) -
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        await service.open()
         try:
+            await service.open()
             yield
         finally:
             await service.close()

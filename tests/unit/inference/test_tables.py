@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tiny_bundle import LABELS, WORDS, make_bundle
+from tiny_bundle import LABELS, make_bundle
 
 from luthier.data import sources
 from luthier.errors import DataError
@@ -25,8 +25,8 @@ TEXTS = ["the film was good", "bad", "a very boring plot and a great actor", "NA
 
 
 @pytest.fixture(scope="module")
-def predictor(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
-    return load(make_bundle(tmp_path_factory.mktemp("bundle")))
+def predictor(bundle: Path) -> Predictor:
+    return load(bundle)
 
 
 def read_csv(path: Path, delimiter: str = ",") -> list[dict[str, str]]:
@@ -189,7 +189,7 @@ CSV_LINES = [
 JSON_LINES = [line for line, _ in BAD_JSON if "text" not in line or '"text": "a"' in line]
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(lines=st.lists(st.sampled_from(CSV_LINES), min_size=1, max_size=6))
 def test_rows_are_read_as_the_sources_read_them(predictor: Predictor, tmp_path: Path, lines: list[str]) -> None:
     """Where training leaves a CSV row out as unreadable, prediction finds it bad, and nowhere else."""
@@ -408,7 +408,8 @@ def test_a_header_without_rows_gives_a_header_without_rows(predictor: Predictor,
 
 
 def test_chunks_do_not_change_answers(predictor: Predictor, tmp_path: Path) -> None:
-    texts = [" ".join(WORDS[i % 7 : i % 7 + 1 + i % 9]) for i in range(101)]
+    words = " ".join(TEXTS).split()
+    texts = [" ".join(words[i % 7 : i % 7 + 1 + i % 9]) for i in range(101)]
     source = write_csv(tmp_path / "in.csv", [["text"], *([text] for text in texts)])
     seen: dict[int, list[float]] = {}
     for chunk in (1, 7, 2048):

@@ -1,11 +1,9 @@
 """A bundle of a random two-layer BERT, made without training: small, but through every real layer of prediction."""
 
 from pathlib import Path
-from typing import Any
 
 import torch
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+from tests.tiny import build_model
 
 from luthier.artifacts.bundle import GOLDENS, BundleManifest, EntryPoint, Preprocess, Runtime
 from luthier.artifacts.files import write_json_atomic
@@ -18,31 +16,11 @@ from luthier.models.source import locate, save_tokenizer
 from luthier.tasks.base import HeadSpec
 
 LABELS = ["negative", "positive"]
-WORDS = [
-    "a",
-    "the",
-    "film",
-    "was",
-    "is",
-    "good",
-    "bad",
-    "very",
-    "not",
-    "plot",
-    "actor",
-    "boring",
-    "great",
-    "and",
-    "but",
-    "ok",
-]
-SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
 def make_bundle(folder: Path, *, column: str = "text", max_length: int = 32) -> Path:
     """Write a bundle and return its folder."""
-    pretrained = _pretrained(folder / "pretrained")
-    source = locate(str(pretrained))
+    source = locate(str(build_model(folder / "pretrained")))
     bundle = folder / "bundle"
     (bundle / "model").mkdir(parents=True)
     save_tokenizer(source, bundle / "model", max_length=max_length, truncation_side="right")
@@ -68,27 +46,11 @@ def make_bundle(folder: Path, *, column: str = "text", max_length: int = 32) -> 
 
 
 def _entry(column: str, max_length: int) -> EntryPoint:
+    preprocess = Preprocess(max_length=max_length, truncation_side="right", columns={"text": column, "label": "label"})
     return EntryPoint(
         task="text-classification",
         head="main",
         targets={"labels": LABELS, "values": {label: label for label in LABELS}},
         calibration={"temperature": 1.0},
-        preprocess=Preprocess(
-            max_length=max_length, truncation_side="right", columns={"text": column, "label": "label"}
-        ),
+        preprocess=preprocess,
     )
-
-
-def _pretrained(folder: Path) -> Path:
-    vocabulary = {token: number for number, token in enumerate([*SPECIAL, *WORDS])}
-    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer()
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
-    names: dict[str, Any] = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names).save_pretrained(folder)
-    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
-    torch.manual_seed(7)
-    config = BertConfig(vocab_size=len(vocabulary), max_position_embeddings=64, **sizes)
-    BertModel(config, add_pooling_layer=False).save_pretrained(folder)
-    return folder

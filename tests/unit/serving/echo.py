@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 
 import httpx
-import pytest
 
 from luthier.errors import DataError
 from luthier.serving.app import create_app
@@ -44,9 +43,10 @@ class EchoPredictor:
             item = {"text": item}
         if not isinstance(item, Mapping):
             raise DataError(f"must be text or a mapping; got {type(item).__name__}.", where=place)
-        cell = item.get("review", item.get("text"))
+        column = self.entry.preprocess.columns["text"]
+        cell = item.get(column, item.get("text"))
         if not isinstance(cell, str) or not cell.strip():
-            raise DataError('"review" is empty.', where=place)
+            raise DataError(f'"{column}" is empty.', where=place)
         return {"text": cell}
 
     def predict_cells(self, cells):
@@ -60,11 +60,6 @@ class EchoPredictor:
 
     def predict(self, inputs):
         return self.predict_cells([self.cells(item, "input") for item in inputs])
-
-
-@pytest.fixture
-def predictor():
-    return EchoPredictor()
 
 
 @asynccontextmanager
