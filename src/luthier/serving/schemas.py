@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
+
+from luthier.serving.refusals import RefusedError
 
 Row = Annotated[
     Any,
@@ -69,3 +71,21 @@ class PredictAnswer(_Wire):
         examples=[[{"label": "positive", "probability": 0.98, "scores": {"negative": 0.02, "positive": 0.98}}]],
     )
     model: ModelName
+
+
+def parse(body: bytes) -> PredictRequest:
+    """Return the request in a body.
+
+    Raises:
+        RefusedError: 400 where it is not JSON, 422 where it is not a request.
+    """
+    try:
+        return PredictRequest.model_validate_json(body, strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        if first["type"] == "json_invalid":
+            message = first["msg"].removeprefix("Invalid JSON: ")
+            raise RefusedError(400, "not-json", f"The body must be JSON; {message}.", where="body") from None
+        where = ".".join(map(str, first["loc"])) or "body"
+        message = "unknown field" if first["type"] == "extra_forbidden" else first["msg"]
+        raise RefusedError(422, "bad-request", f"{where[:100]}: {message}.", where=where[:100]) from None

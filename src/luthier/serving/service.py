@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pydantic import ValidationError
-
 from luthier.errors import DataError
 from luthier.inference.predictor import Predictor
 from luthier.serving.batching import Batcher, Cells
 from luthier.serving.metrics import Metrics
 from luthier.serving.refusals import RefusedError
-from luthier.serving.schemas import PredictRequest
+from luthier.serving.schemas import parse
 from luthier.serving.settings import ServeSettings
 from luthier.version import __version__
 
@@ -110,24 +108,6 @@ class Service:
                 limit = f"{self.settings.max_text_characters:,}"
                 raise DataError(f'"{role}" must be at most {limit} characters; got {len(cell):,}.', where=place)
         return cells
-
-
-def parse(body: bytes) -> PredictRequest:
-    """Return the request in a body.
-
-    Raises:
-        RefusedError: 400 where it is not JSON, 422 where it is not a request.
-    """
-    try:
-        return PredictRequest.model_validate_json(body, strict=True)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        if first["type"] == "json_invalid":
-            message = first["msg"].removeprefix("Invalid JSON: ")
-            raise RefusedError(400, "not-json", f"The body must be JSON; {message}.", where="body") from None
-        where = ".".join(map(str, first["loc"])) or "body"
-        message = "unknown field" if first["type"] == "extra_forbidden" else first["msg"]
-        raise RefusedError(422, "bad-request", f"{where[:100]}: {message}.", where=where[:100]) from None
 
 
 def _bad_rows(bad: Mapping[int, RefusedError]) -> RefusedError:
