@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from luthier.artifacts.bundle import BundleManifest, EntryPoint
@@ -17,6 +17,7 @@ from luthier.artifacts.evaluation import EvalReport
 from luthier.config import BundleStage, Plan
 from luthier.config.writing import yaml_text
 from luthier.reporting import numbers
+from luthier.reporting.markdown import code, fence, inline, table
 from luthier.reporting.verdict import verdict
 from luthier.reporting.words import Words, words
 from luthier.samples import SAMPLES
@@ -186,7 +187,7 @@ def _data(check: CheckReport, plan: Plan) -> str:
         "",
         f"Sources: {'; '.join(given)}. Seed of the split: {data.split.seed}.",
         "",
-        *_table(head, rows),
+        *table(head, rows),
     ]
     serious = [one for one in check.findings if one.severity != "note"]
     if serious:
@@ -223,7 +224,7 @@ def _results(evaluation: EvalReport) -> str:
             f"On {numbers.count(evaluation.rows)} {evaluation.split} rows that training never saw; in brackets "
             f"{share} bootstrap intervals. Baselines were fitted on the same training rows.",
             "",
-            *_table(["Metric", *names], rows),
+            *table(["Metric", *names], rows),
         ]
     )
 
@@ -270,14 +271,14 @@ def _loading(entry: EntryPoint) -> str:
         "",
         "With Luthier, which checks every hash, replays the golden examples and applies the calibration:",
         "",
-        *_fence("python", ["import luthier", "", 'model = luthier.load("path/to/bundle")', 'model.predict(["..."])']),
+        *fence("python", ["import luthier", "", 'model = luthier.load("path/to/bundle")', 'model.predict(["..."])']),
         "",
-        *_fence("sh", ["luthier serve path/to/bundle", "luthier predict path/to/bundle input.csv -o answers.csv"]),
+        *fence("sh", ["luthier serve path/to/bundle", "luthier predict path/to/bundle input.csv -o answers.csv"]),
     ]
     if entry.task in HUB_TASKS:
         call = f'pipeline({json.dumps(entry.task)}, model="path/to/bundle/model")'
         lines += ["", "With Transformers alone (`model/` is a plain folder):", ""]
-        lines += _fence("python", ["from transformers import pipeline", "", f"model = {call}", 'model("...")'])
+        lines += fence("python", ["from transformers import pipeline", "", f"model = {call}", 'model("...")'])
     if entry.calibration:
         fitted = ", ".join(f"{name} {value:.4g}" for name, value in entry.calibration.items())
         lines += [
@@ -317,32 +318,6 @@ def _hashes(manifest: BundleManifest, evaluation: EvalReport) -> str:
         "- manifest.json holds the sha256 and size of every file; `luthier verify path/to/bundle` checks them."
     )
     return "\n".join(lines)
-
-
-# --- Markdown -------------------------------------------------------------------------------------------------------
-
-
-def inline(text: str) -> str:
-    """Return a text of a stranger as one line of Markdown: no markup of its own, no HTML, no end of a table's cell."""
-    flat = " ".join(text.split())
-    escaped = flat.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\`*_\[\]|#])", r"\\\1", escaped)
-
-
-def code(text: str) -> str:
-    """Return a text as inline code; one that code cannot hold safely (backtick, bar, line end) as plain text."""
-    return inline(text) if re.search(r"[`|\r\n]", text) or text != text.strip() or not text else f"`{text}`"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    yield f"| {' | '.join(head)} |"
-    yield f"|{'|'.join(['---'] * len(head))}|"
-    for row in rows:
-        yield f"| {' | '.join(row)} |"
-
-
-def _fence(language: str, lines: Sequence[str]) -> list[str]:
-    return [f"```{language}", *lines, "```"]
 
 
 def _english() -> Words:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from luthier.artifacts.check import CheckReport, Finding, SplitStatistics
 from luthier.reporting import charts, numbers
 from luthier.reporting.charts import Bar
@@ -12,10 +10,8 @@ from luthier.reporting.training_part import percent_ticks
 from luthier.reporting.words import Words
 
 TOP_LABELS = 20
-TAIL_SHARE = 0.005
 SEVERITIES = ("error", "warning", "note")
 QUANTILES = {"median": "0.5", "p99": "0.99", "longest": "1"}
-Bins = list[tuple[int, int, int]]
 
 
 def rows_section(check: CheckReport, words: Words) -> Section:
@@ -86,7 +82,7 @@ def _label_table(check: CheckReport, words: Words) -> Table:
 
 
 def _lengths(train: SplitStatistics, limit: int, words: Words) -> Figure:
-    bins, tail = without_tail(train.length_histogram, limit)
+    bins = train.length_histogram
     svg = charts.length_histogram(
         bins,
         limit=limit,
@@ -96,46 +92,17 @@ def _lengths(train: SplitStatistics, limit: int, words: Words) -> Figure:
         y_label=words("data.lengths.y"),
         limit_label=words("data.lengths.limit", limit=numbers.count(limit)),
     )
-    if train.cut_rows:
-        about = words(
-            "data.lengths.cut",
-            count=numbers.count(train.cut_rows),
-            rows=numbers.count(train.rows),
-            limit=numbers.count(limit),
-        )
-    else:
-        about = words("data.lengths.fits", limit=numbers.count(limit)) if bins and limit > bins[-1][1] else ""
-    if tail:
-        beyond = words("data.lengths.tail", count=numbers.count(tail), low=numbers.count(bins[-1][1]))
-        about = f"{about} {beyond}".strip()
+    shown, rows, cut = numbers.count(limit), numbers.count(train.rows), numbers.count(train.cut_rows)
+    about = [words("data.lengths.cut" if train.cut_rows else "data.lengths.fits", limit=shown, rows=rows, count=cut)]
+    low, high, tail = bins[-1]
+    if high - low > bins[0][1] - bins[0][0] and tail:
+        about.append(words("data.lengths.tail", count=numbers.count(tail), low=numbers.count(low)))
     table = plain_table(
         (words("data.lengths.from"), words("data.lengths.to"), words("rows")),
-        [[numbers.count(low), numbers.count(high), numbers.count(rows)] for low, high, rows in train.length_histogram],
+        [[numbers.count(low), numbers.count(high - 1), numbers.count(rows)] for low, high, rows in bins],
         words=0,
     )
-    return Figure(svg=svg, title=words("data.lengths"), caption=about, table=table)
-
-
-def without_tail(bins: Sequence[tuple[int, int, int]], limit: int) -> tuple[Bins, int]:
-    """Return the bins without a thin tail that would squeeze the rest, and how many rows that leaves out.
-
-    The tail is at most 1 row in 200, and is left out only where it is longer than the rest. The bin of the limit stays
-    where any row reaches it.
-
-    Args:
-        bins: (from, to, rows), rising.
-        limit: tokens.
-    """
-    total = sum(rows for _, _, rows in bins)
-    kept, seen = list(bins), 0
-    for place, (_, high, rows) in enumerate(bins):
-        seen += rows
-        if seen >= (1 - TAIL_SHARE) * total and high >= min(limit, bins[-1][1]):
-            kept = list(bins[: place + 1])
-            break
-    left_out = sum(rows for _, _, rows in bins[len(kept) :])
-    worth = bool(kept) and bins[-1][1] > 2 * kept[-1][1]
-    return (kept, left_out) if worth else (list(bins), 0)
+    return Figure(svg=svg, title=words("data.lengths"), caption=" ".join(about), table=table)
 
 
 def findings_section(check: CheckReport, words: Words) -> Section:
@@ -147,5 +114,13 @@ def findings_section(check: CheckReport, words: Words) -> Section:
 
 def _finding(finding: Finding, words: Words) -> FindingShown:
     places = words("findings.examples", places=", ".join(finding.examples)) if finding.examples else ""
-    word = words(f"severity.{finding.severity}")
-    return FindingShown(finding.severity, word, finding.code, finding.place, finding.message, finding.fix, places)
+    return FindingShown(
+        severity=finding.severity,
+        word=words(f"severity.{finding.severity}"),
+        title=words.named("finding", finding.code),
+        code=finding.code,
+        place=finding.place,
+        message=finding.message,
+        fix=finding.fix,
+        examples=places,
+    )

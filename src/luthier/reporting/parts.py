@@ -121,10 +121,11 @@ class Examples:
 
 @dataclass(frozen=True)
 class FindingShown:
-    """A finding: severity is the class, `word` its name."""
+    """A finding: severity is the class, `word` its name; `title` the name of the code."""
 
     severity: str
     word: str
+    title: str
     code: str
     place: str
     message: str
