@@ -104,4 +104,5 @@ def scale_of(values: Sequence[float | None], *, from_zero: bool) -> tuple[float,
     if from_zero:
         low, high = min(0.0, low), max(0.0, high)
     margin = 0.06 * (high - low) or 0.5
-    return (low - margin if low < 0 or not from_zero else 0.0), (high + margin if high > 0 or not from_zero else 0.0)
+    below = 0.0 if from_zero and low == 0 else low - margin
+    return below, 0.0 if from_zero and high == 0 and low < 0 else high + margin

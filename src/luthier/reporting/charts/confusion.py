@@ -86,7 +86,7 @@ def _cell(
     )
     if not written:
         return tag("g", hint(note), shade)
-    tone = "on-dark" if strength > 0.52 else "on-light"
+    tone = "on-dark" if strength > 0.7 else "on-light"
     large = size >= 56
     middle = x + size / 2
     figures = [text(middle, y + size / 2 + (0 if large else 4), f"{count:,}", class_=f"cell {tone}", anchor="middle")]
