@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import socket
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -47,3 +48,27 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.tiny import build_model
 
     return build_model(tmp_path_factory.mktemp("models") / "tiny-bert")
+
+
+# --- LUTHIER_REQUIRE_BROWSER=1: a browser test that is skipped has failed, and some must have run ---------------------
+
+
+def _required(item: pytest.Item) -> bool:
+    return os.environ.get("LUTHIER_REQUIRE_BROWSER") == "1" and item.get_closest_marker("browser") is not None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.skipped and not hasattr(report, "wasxfail") and _required(item):
+        report.outcome = "failed"
+        report.longrepr = f"skipped although LUTHIER_REQUIRE_BROWSER=1: {report.longrepr}"
+    return report
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    option = session.config.option
+    if os.environ.get("LUTHIER_REQUIRE_BROWSER") != "1" or option.keyword or option.markexpr:
+        return
+    if not any(_required(item) for item in session.items):
+        raise pytest.UsageError("LUTHIER_REQUIRE_BROWSER=1, but no browser test was collected")
