@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, TextIO, cast
+from typing import Any, BinaryIO, NamedTuple, TextIO, cast
 
 from luthier.data.sources.delimited import DELIMITERS
 from luthier.errors import DataError
@@ -33,8 +33,7 @@ SHOWN = 10
 SAME_FORMAT = {"csv": "csv", "tsv": "tsv", "parquet": "parquet", "arrow": "parquet"}
 
 
-@dataclass(frozen=True)
-class BadRow:
+class BadRow(NamedTuple):
     """A row without an answer: where it stands, and why."""
 
     place: str
@@ -67,7 +66,7 @@ class TableReport:
 
 def predict_table(
     predictor: Predictor,
-    source: Path | Literal["-"],
+    source: Path | str,
     *,
     out: Path | TextIO,
     format: str = "auto",
@@ -84,7 +83,7 @@ def predict_table(
 
     Args:
         predictor: a loaded bundle.
-        source: CSV, TSV, JSON Lines, Parquet, Arrow or plain text; `-` reads standard input.
+        source: a CSV, TSV, JSON Lines, Parquet, Arrow or plain text file; `-` is standard input.
         out: a file, which gets its name when all is written, or a text stream.
         format: of the input: `auto`, or one of `table_input.FORMATS`.
         out_format: `auto` goes by the ending of `out`, else takes the input's for a file and JSON Lines for a stream.
@@ -103,7 +102,12 @@ def predict_table(
     wanted = list(zip(columns, predictor.inputs, strict=True))
     tally = _Tally()
     with open_source(
-        source, wanted=wanted, format=format, delimiter=delimiter, encoding=encoding, chunk=chunk
+        "-" if source == "-" else Path(source),
+        wanted=wanted,
+        format=format,
+        delimiter=delimiter,
+        encoding=encoding,
+        chunk=chunk,
     ) as table:
         out_format = _out_format(out, out_format, table.format)
         example = _example(predictor, columns)

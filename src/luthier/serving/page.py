@@ -14,10 +14,12 @@ STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 52rem; margin: 0 auto; padding: 1.5rem 1rem; }
 h1 { font-size: 1.4rem; } h2 { font-size: 1.1rem; margin-top: 2rem; }
 table { border-collapse: collapse; width: 100%; } td, th { text-align: left; padding: .35rem .5rem; vertical-align: top;
-  border-bottom: 1px solid var(--line); overflow-wrap: anywhere; }
+  border-bottom: 1px solid var(--line); } td { overflow-wrap: anywhere; } code { white-space: nowrap; }
+#answer { margin-top: 1rem; }
 textarea { width: 100%; box-sizing: border-box; font: inherit; padding: .5rem; min-height: 6rem; }
 button { font: inherit; padding: .4rem 1.2rem; margin-top: .5rem; }
 pre { overflow-x: auto; padding: .75rem; border: 1px solid var(--line); border-radius: .4rem; }
+pre code { white-space: pre; }
 [role=alert] { color: light-dark(#a40000, #ff9c9c); }
 """
 
@@ -31,8 +33,14 @@ const say = (text, role) => {
   if (role) line.setAttribute("role", role);
   out.replaceChildren(line);
 };
-const readable = value => typeof value === "number" ? value.toFixed(4)
-  : typeof value === "object" ? Object.entries(value).map(([k, v]) => `${k} ${readable(v)}`).join(", ") : String(value);
+const SHOWN = 5;
+const readable = value => {
+  if (typeof value === "number") return value.toFixed(4);
+  if (value === null || typeof value !== "object") return String(value);
+  const pairs = Object.entries(value).sort((a, b) => (b[1] > a[1]) - (b[1] < a[1]));
+  const more = pairs.length > SHOWN ? `, and ${pairs.length - SHOWN} more` : "";
+  return pairs.slice(0, SHOWN).map(([name, inner]) => `${name} ${readable(inner)}`).join(", ") + more;
+};
 const show = (rows, predictions) => {
   const table = document.createElement("table");
   const keys = [...new Set(predictions.flatMap(Object.keys))];

@@ -385,6 +385,19 @@ def test_an_interrupted_table_leaves_the_older_output_alone(
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([source.name, out.name])
 
 
+def test_a_path_may_be_text_and_bad_rows_unpack(predictor: Predictor, tmp_path: Path) -> None:
+    source = write_csv(tmp_path / "in.csv", [["text"], ["good"], [" "]])
+    ((place, message),) = predict_table(predictor, str(source), out=tmp_path / "out.csv").bad
+    assert (place, message) == (f"{source}:3", '"text" is empty.')
+
+
+def test_only_the_first_bad_rows_are_listed_and_all_are_counted(predictor: Predictor, tmp_path: Path) -> None:
+    source = write_csv(tmp_path / "in.csv", [["text"], *([" "] for _ in range(50))])
+    report = predict_table(predictor, source, out=tmp_path / "out.csv", chunk=8)
+    assert (report.rows, report.answered, len(report.bad)) == (50, 0, 10)
+    assert len(read_csv(tmp_path / "out.csv")) == 50
+
+
 def test_the_output_may_be_the_input(predictor: Predictor, tmp_path: Path) -> None:
     source = write_csv(tmp_path / "in.csv", [["text"], *([text] for text in TEXTS)])
     predict_table(predictor, source, out=source, chunk=2)
