@@ -105,9 +105,14 @@ def _lengths(train: SplitStatistics, limit: int, words: Words) -> Figure:
     return Figure(svg=svg, title=words("data.lengths"), caption=" ".join(about), table=table)
 
 
+def worst_first(check: CheckReport) -> list[Finding]:
+    """Return the findings, errors before warnings before notes."""
+    return sorted(check.findings, key=lambda one: SEVERITIES.index(one.severity))
+
+
 def findings_section(check: CheckReport, words: Words) -> Section:
     """Return the findings, the worst first."""
-    ordered = sorted(check.findings, key=lambda one: SEVERITIES.index(one.severity))
+    ordered = worst_first(check)
     part: Part = Findings(tuple(_finding(one, words) for one in ordered)) if ordered else Prose(words("findings.none"))
     return Section("findings", words("findings.title"), "", (part,))
 

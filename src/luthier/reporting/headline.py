@@ -9,6 +9,7 @@ from luthier.artifacts.evaluation import ExamplesBlock, MetricValue, SliceRow
 from luthier.reporting import charts, numbers
 from luthier.reporting.charts import Bar
 from luthier.reporting.contents import ReportData
+from luthier.reporting.data_part import worst_first
 from luthier.reporting.parts import Advice, Commands, Figure, Section, plain_table
 from luthier.reporting.svg import tick_text
 from luthier.reporting.training_part import percent_ticks
@@ -67,7 +68,8 @@ def _tiles(data: ReportData, found: Verdict, words: Words) -> list[tuple[str, st
         tiles.append((numbers.seconds(total, words), words("tile.time")))
     trained = data.stages["train"].result if "train" in data.stages else {}
     if trained.get("seconds"):
-        tiles.append((numbers.count(trained["rows"] / trained["seconds"]), words("tile.speed")))
+        speed = trained["rows"] / trained["seconds"]
+        tiles.append((numbers.plain(speed, 1) if speed < 10 else numbers.count(speed), words("tile.speed")))
     if data.check is not None and data.check.step is not None:
         tiles.append((numbers.millions(data.check.step.trainable_parameters), words("tile.parameters")))
     return tiles
@@ -197,10 +199,10 @@ def _advice(data: ReportData, found: Verdict, words: Words) -> list[tuple[str, s
         advice.append((words("next.ledger", count=numbers.count(len(data.ledger))), "run"))
     if found.standing in {"level", "behind"} and found.rival is not None:
         advice.append((words("next.simple", baseline=words.named("baseline", found.rival.name)), "metrics"))
-    serious = [one for one in data.check.findings if one.severity != "note"] if data.check is not None else []
+    serious = [one for one in worst_first(data.check) if one.severity != "note"] if data.check is not None else []
     if serious:
-        codes = ", ".join(dict.fromkeys(one.code for one in serious))
-        advice.append((words("next.findings", codes=codes), "findings"))
+        names = dict.fromkeys(words.named("finding", one.code) for one in serious)
+        advice.append((words("next.findings", names=words("and").join(names)), "findings"))
     advice += _cut_advice(data, words)
     examples = {one.name: one for one in data.evaluation.blocks if isinstance(one, ExamplesBlock)}
     if "mistakes" in examples and examples["mistakes"].rows:

@@ -57,6 +57,8 @@ def training(data: ReportData, words: Words) -> Section | None:
         epochs=numbers.count(1 + int(steps[-1]["epoch"])),
         rows=numbers.count(sum(int(line.get("rows", 0)) for line in steps)),
     )
+    if ground.marks:
+        about = f"{about} {words('curves.marks')}"
     return Section("training", words("curves.title"), about, tuple(one for one in figures if one is not None))
 
 

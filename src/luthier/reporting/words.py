@@ -18,6 +18,7 @@ ENGLISH: dict[str, str] = {
     # small words
     "points": "{value} points",
     "to": "to",
+    "and": "; ",
     "rows": "rows",
     "time.seconds": "{seconds}\u202fs",
     "time.minutes": "{minutes}\u202fmin {seconds}\u202fs",
@@ -68,7 +69,7 @@ ENGLISH: dict[str, str] = {
     "next.where": "In the folder that holds this report:",
     "next.predict": "Predict a file",
     "next.serve": "Answer over HTTP",
-    "next.findings": "Look at what the check found: {codes}.",
+    "next.findings": "Look at what the check found: {names}.",
     "next.mistakes": "Read the most confident mistakes. They show faster than any number what is missing.",
     "next.labels": "{count} rows may carry a wrong label. Mending them is often worth more than another model.",
     "next.cut": "{share} of the training rows are cut at {limit} tokens; a higher model.max_length would read more of "
@@ -143,7 +144,8 @@ ENGLISH: dict[str, str] = {
     "curves.lr.axis": "learning rate of the first group",
     "curves.norm.axis": "norm of the mean gradient",
     "curves.metric.axis": "on the validation rows",
-    "curves.about": "Optimiser steps: {steps}. Epochs: {epochs}. Rows read: {rows}. Dotted lines are ends of epochs.",
+    "curves.about": "Optimiser steps: {steps}. Epochs: {epochs}. Rows read: {rows}.",
+    "curves.marks": "Dotted lines are ends of epochs.",
     # data
     "data.title": "The rows",
     "data.splits": "Splits",
@@ -254,6 +256,7 @@ CHINESE: dict[str, str] = {
     # small words
     "points": "{value} 个百分点",
     "to": "至",
+    "and": "；",
     "rows": "行",
     "time.seconds": "{seconds} 秒",
     "time.minutes": "{minutes} 分 {seconds} 秒",
@@ -303,7 +306,7 @@ CHINESE: dict[str, str] = {
     "next.where": "在本报告所在的文件夹中：",
     "next.predict": "对一个文件做预测",
     "next.serve": "通过 HTTP 提供服务",
-    "next.findings": "看一看检查的发现：{codes}。",
+    "next.findings": "看一看检查的发现：{names}。",
     "next.mistakes": "读一读最自信的错误，它们比任何数字都更快地说明缺了什么。",
     "next.labels": "{count} 行的标签可能有误。修正标签往往比换模型更有价值。",
     "next.cut": "{share} 的训练数据在 {limit} 个词元处被截断；提高 model.max_length 可以读到全文。",
@@ -371,7 +374,8 @@ CHINESE: dict[str, str] = {
     "curves.lr.axis": "第一组参数的学习率",
     "curves.norm.axis": "平均梯度的范数",
     "curves.metric.axis": "验证集上",
-    "curves.about": "{epochs} 轮共 {steps} 个优化步，读取 {rows} 行。点线为每轮结束。",
+    "curves.about": "{epochs} 轮共 {steps} 个优化步，读取 {rows} 行。",
+    "curves.marks": "点线为每轮结束。",
     # data
     "data.title": "数据",
     "data.splits": "划分",

@@ -121,7 +121,7 @@ def test_bars_start_at_zero_and_whiskers_span_the_interval() -> None:
     svg = charts.bar_chart(bars, **COMMON, x_label="", scale=(0.0, 1.0))
     rect = with_class(svg, "bar")
     assert len(rect) == 1
-    left, right = float(rect[0].attrib["x"]), 460 - 62
+    left, right = float(rect[0].attrib["x"]), 460 - 70
     assert float(rect[0].attrib["width"]) == pytest.approx(0.8 * (right - left), abs=0.1)
     whisker = with_class(svg, "whisker")[0]
     assert float(whisker.attrib["x1"]) == pytest.approx(left + 0.7 * (right - left), abs=0.1)
@@ -133,7 +133,7 @@ def test_negative_bars_reach_left_of_zero() -> None:
     svg = charts.bar_chart([Bar("a", -0.5, None, "", "")], **COMMON, x_label="", scale=(-1.0, 1.0))
     rect = with_class(svg, "bar")[0]
     zero = float(rect.attrib["x"]) + float(rect.attrib["width"])
-    assert zero == pytest.approx((14 + 8.2 * 5 + 460 - 62) / 2, abs=0.11)
+    assert zero == pytest.approx((14 + 8.2 * 5 + 460 - 70) / 2, abs=0.11)
 
 
 def test_dots_stand_at_their_values() -> None:

@@ -10,6 +10,7 @@ from markupsafe import Markup
 from luthier.reporting.svg import WIDTH, Frame, chart, hint, line, nice_ticks, shorten, tag, text, text_units, tick_text
 
 ROW = 30.0
+GUTTER = 70.0  # for a value in figures
 UNIT = 8.2  # drawing units of a Latin letter at the larger of the two label sizes
 LABEL_UNITS = 17
 
@@ -60,7 +61,7 @@ def bar_chart(
     """
     bottom = 10 + ROW * len(bars)
     units = max((text_units(shorten(bar.label, LABEL_UNITS)) for bar in bars), default=0)
-    frame = Frame(14 + UNIT * max(units, 5), WIDTH - 62, 10, bottom, *scale, 0, 1)
+    frame = Frame(14 + UNIT * max(units, 5), WIDTH - GUTTER, 10, bottom, *scale, 0, 1)
     ticks = nice_ticks(frame.x_low, frame.x_high, 6)
     written = x_text(ticks)
     drawn = [line(frame.x(tick), frame.top, frame.x(tick), bottom, class_="grid") for tick in ticks]

@@ -23,7 +23,7 @@
   var opened = [];
   window.addEventListener("beforeprint", function () {
     root.dataset.theme = "light";
-    opened = Array.prototype.filter.call(document.querySelectorAll("details"), function (one) { return !one.open; });
+    opened = Array.prototype.filter.call(document.querySelectorAll("details:not(figure details)"), function (one) { return !one.open; });
     opened.forEach(function (one) { one.open = true; });
   });
   window.addEventListener("afterprint", function () {
