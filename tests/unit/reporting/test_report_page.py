@@ -121,6 +121,15 @@ def test_the_page_asks_the_network_for_nothing(english: str) -> None:
     assert "@import" not in style[0]
 
 
+def test_without_a_script_the_system_still_chooses_the_same_dark_colours(english: str) -> None:
+    chosen = re.search(r':root\[data-theme="dark"\] \{(.*?)\}', english, flags=re.DOTALL)
+    system = re.search(r"prefers-color-scheme: dark\) \{\s*:root:not\(\[data-theme\]\) \{(.*?)\}", english, re.DOTALL)
+    assert chosen is not None
+    assert system is not None
+    assert chosen[1].split() == system[1].split()
+    assert "--paper: #15181a;" in chosen[1]
+
+
 def test_the_content_policy_lets_only_our_script_run(english: str) -> None:
     scripts = re.findall(r"<script>(.*?)</script>", english, flags=re.DOTALL)
     assert len(scripts) == 1
