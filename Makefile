@@ -47,7 +47,7 @@ bench: $(TOOLS)  ## measure training side by side with its peers
 
 dist: $(TOOLS)  ## build a wheel, install it into an empty environment and run it there
 	rm -rf build dist
-	$(BIN)/python -m build --wheel --no-isolation .
+	$(BIN)/python -m build --quiet --wheel --no-isolation .
 	folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && $(PYTHON) -m venv "$$folder/venv" && \
 	"$$folder/venv/bin/python" -m pip --disable-pip-version-check --no-input install $(PIP_OUTPUT) \
 		--constraint requirements.lock dist/luthier-*.whl && \

@@ -11,6 +11,7 @@ import argparse
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from luthier import cli
 from luthier.config.schema import reference_markdown
@@ -111,16 +112,29 @@ def anchor(title: str) -> str:
 
 
 def execute(notebook: Path) -> None:
-    """Run a notebook from the folder it is in and keep its outputs, without anything that differs between runs."""
+    """Run a notebook from the folder it is in and keep its outputs, without what differs between machines."""
     import nbformat
     from nbclient import NotebookClient
 
     content = nbformat.read(notebook, as_version=4)
     client = NotebookClient(content, timeout=CELL_TIMEOUT_S, resources={"metadata": {"path": str(notebook.parent)}})
     client.execute()
+    content.metadata = {"kernelspec": content.metadata.kernelspec, "language_info": {"name": "python"}}
     for cell in content.cells:
         cell.metadata.pop("execution", None)  # the times of each cell
+        for output in cell.get("outputs", ()):
+            tidy(output)
     nbformat.write(content, notebook)
+
+
+def tidy(output: dict[str, Any]) -> None:
+    """Take this machine's paths out of a cell's output, and the plain form of what is shown as a table."""
+    data = output.get("data", {})
+    if "text/html" in data:
+        data.pop("text/plain", None)
+    for values, key in ((data, "text/html"), (data, "text/plain"), (output, "text")):
+        if key in values:
+            values[key] = values[key].replace(f"{DOCS.parent}/", "").replace(str(Path.home()), "~")
 
 
 def main() -> int:
