@@ -138,7 +138,7 @@ def init(options: argparse.Namespace) -> int:
     """Look at a data file and write a project file for it."""
     from luthier.artifacts.files import write_bytes_atomic
     from luthier.config.template import project_text
-    from luthier.data.infer import infer
+    from luthier.data.infer import ROWS, infer
 
     target = Path(options.out)
     if target.exists() and not options.force:
@@ -152,7 +152,9 @@ def init(options: argparse.Namespace) -> int:
         model=options.model,
         data=options.data,
         columns=guess.columns,
-        labels=guess.labels,
+        labels=guess.labels if guess.rows < ROWS else None,
+        delimiter=guess.delimiter,
+        skip_bad_rows=guess.bad_rows,
         notes=guess.notes,
     )
     write_bytes_atomic(target, text.encode())

@@ -1,4 +1,4 @@
-"""A run killed with SIGKILL at any moment continues to the same bits. Tiny random model, real command line and files."""
+"""A run killed with SIGKILL at any moment continues to the same bits. Tiny random model, real files and commands."""
 
 from __future__ import annotations
 

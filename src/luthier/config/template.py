@@ -32,6 +32,8 @@ def project_text(
     data: str,
     columns: Mapping[str, str],
     labels: Sequence[str | int | bool] | Mapping[Any, str] | None = None,
+    delimiter: str | None = None,
+    skip_bad_rows: bool = False,
     notes: Iterable[str] = (),
 ) -> str:
     """Return a commented project file that loads as it is.
@@ -43,6 +45,8 @@ def project_text(
         data: the training rows, as `data.train` takes them.
         columns: `{role: column}`.
         labels: the labels in order, or `{value: name}`; None leaves them to the data.
+        delimiter: between the cells of a CSV file; None for the format's own.
+        skip_bad_rows: leave out rows that cannot be read.
         notes: remarks for the top of the file, such as what was guessed and why.
     """
     values: dict[str, Any] = {
@@ -54,6 +58,8 @@ def project_text(
         "data.train": data,
         "data.columns": dict(columns),
         **({} if labels is None else {"data.labels": labels}),
+        **({} if delimiter is None else {"data.delimiter": delimiter}),
+        **({"data.bad_rows": "skip"} if skip_bad_rows else {}),
         **{path: key_table()[path].default for path in SHOWN},
     }
     lines = list(_comments(notes, 0))

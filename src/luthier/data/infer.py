@@ -59,6 +59,7 @@ class Guess:
     notes: tuple[str, ...]
     format: str
     delimiter: str | None = None
+    bad_rows: bool = False
 
 
 @dataclass
@@ -123,6 +124,10 @@ def infer(source: str | os.PathLike[str], *, folder: Path, cache: Path | None = 
     label, others = _choose_label(profiles, text, rows)
     _refuse_headerless(text, label, rows)
     labels = tuple(sorted(label.counts, key=_natural))
+    empty = 2 * len(rows) - text.present - label.present
+    bad = bool(notes) or empty > 0
+    if empty:
+        notes.append(f"{empty:,} cells of the two columns are empty; their rows are left out (data.bad_rows: skip).")
     if delimiter is not None:
         notes.insert(0, f"The cells are kept apart by {delimiter_name(delimiter)}.")
     notes += [_why_text(text), _why_label(label, labels)]
@@ -131,7 +136,7 @@ def infer(source: str | os.PathLike[str], *, folder: Path, cache: Path | None = 
     if len(rows) == ROWS:
         notes.append(f"Only the first {ROWS:,} rows were looked at; there may be more labels.")
     columns = {"text": text.name, "label": label.name}
-    return Guess(columns, labels, len(rows), tuple(notes), place.format, delimiter)
+    return Guess(columns, labels, len(rows), tuple(notes), place.format, delimiter, bad)
 
 
 def _first_rows(name: str, folder: Path, delimiter: str | None, cache: Path | None) -> tuple[Rows, list[str]]:
