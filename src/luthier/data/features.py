@@ -83,7 +83,10 @@ class Features:
     @property
     def total_cost(self) -> NDArray[np.int64]:
         """(N,) all units added up: what the budget of a batch is spent on."""
-        return np.sum([np.asarray(cost) for cost in self.cost.values()], axis=0, dtype=np.int64)
+        total = np.zeros(len(self), dtype=np.int64)
+        for cost in self.cost.values():
+            total += cost
+        return total
 
     def row(self, field: str, index: int) -> NDArray[np.int32]:
         """Return one feature's ragged values."""

@@ -1,4 +1,7 @@
-"""What the machine offers, and what `auto` picks from it. Every pick comes with its reason, for the run's record."""
+"""What the machine offers, and what `auto` picks from it. Every pick comes with its reason, for the run's record.
+
+torch is imported where it is asked, so that a project file can be refused before torch is there.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,6 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
-
-import torch
 
 EAGER_LIMIT = 192
 """Longest 95th percentile of tokens at which eager attention is picked on a CPU (docs/decisions/attention.md)."""
@@ -24,6 +25,8 @@ class Choice:
 
 def choose_device(setting: str) -> Choice:
     """Return the device: the first CUDA device where there is one, then Apple's, else the CPU."""
+    import torch
+
     if setting != "auto":
         return Choice(setting, "as set")
     if torch.cuda.is_available():
@@ -35,6 +38,8 @@ def choose_device(setting: str) -> Choice:
 
 def choose_precision(setting: str, device: str) -> Choice:
     """Return `bf16` where the processor multiplies bf16 in hardware, else `fp32`."""
+    import torch
+
     if setting != "auto":
         return Choice(setting, "as set")
     if device.startswith("cuda"):
@@ -77,6 +82,7 @@ def processor_flags() -> frozenset[str]:
 def describe() -> dict[str, Any]:
     """Return the hardware and library versions that a run's record keeps."""
     import psutil
+    import torch
     import transformers
 
     matrix = sorted(processor_flags() & {"avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8"})

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from torch import nn
-
-from luthier.models.assembly import TaskModel
+if TYPE_CHECKING:
+    from luthier.models.assembly import TaskModel
 
 
 class Method(Protocol):
@@ -35,26 +34,3 @@ class Method(Protocol):
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Take back what `state` returned."""
-
-
-def decay_groups(model: nn.Module, *, learning_rate: float, weight_decay: float) -> list[dict[str, Any]]:
-    """Return two groups of trainable parameters: matrices with weight decay; biases and LayerNorms without.
-
-    Frozen parameters are left out. Names are kept, so that optimiser state is stored by name.
-    """
-    plain = {
-        f"{prefix}.{name}" if prefix else name
-        for prefix, module in model.named_modules()
-        if isinstance(module, nn.LayerNorm)
-        for name, _ in module.named_parameters(recurse=False)
-    }
-    groups: list[dict[str, Any]] = [
-        {"params": [], "names": [], "lr": learning_rate, "weight_decay": weight_decay},
-        {"params": [], "names": [], "lr": learning_rate, "weight_decay": 0.0},
-    ]
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            group = groups[name in plain or name.endswith("bias")]
-            group["params"].append(parameter)
-            group["names"].append(name)
-    return [group for group in groups if group["params"]]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from luthier.models.assembly import TaskModel
-from luthier.models.tuning.base import decay_groups
+if TYPE_CHECKING:
+    from luthier.models.assembly import TaskModel
 
 
 class Full:
@@ -20,6 +20,8 @@ class Full:
 
     def parameter_groups(self, model: TaskModel, *, learning_rate: float, weight_decay: float) -> list[dict[str, Any]]:
         """Return matrices with weight decay, biases and LayerNorms without."""
+        from luthier.models.tuning.groups import decay_groups  # imports torch
+
         return decay_groups(model, learning_rate=learning_rate, weight_decay=weight_decay)
 
     def after_backward(self, model: TaskModel, step: int) -> None:
