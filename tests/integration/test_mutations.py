@@ -1,4 +1,4 @@
-"""Bundles changed on purpose, their hashes made right again: the golden replay notices. Flipped bytes: the hashes do."""
+"""Bundles changed on purpose, hashes made right again: the golden replay notices. Flipped bytes: the hashes do."""
 
 from __future__ import annotations
 
