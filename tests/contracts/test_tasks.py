@@ -1,0 +1,48 @@
+"""What every task must do: from rows to a bundle that answers as the run did. Tiny random model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.tiny import project, sentences
+
+import luthier
+from luthier.evaluation.kinds import EVALUATIONS
+from luthier.metrics.registry import METRICS
+from luthier.models.heads import HEADS
+from luthier.objectives import OBJECTIVES
+from luthier.tasks import TASKS
+
+# Rows for each task's tiny run. A task without a line here fails the suite.
+PROJECTS = {"text-classification": project}
+
+
+def test_every_task_is_covered() -> None:
+    assert PROJECTS.keys() == TASKS.keys()
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_what_it_names_is_registered(name: str) -> None:
+    task = TASKS[name]()
+    assert task.name == name
+    assert task.objective in OBJECTIVES
+    assert task.evaluation in EVALUATIONS
+    assert task.headline in METRICS
+    targets = task.fit_targets({"a": 3, "b": 2}, None)
+    assert task.head(targets).kind in HEADS
+    assert [task.target_number(cell, targets) for cell in ("a", "b", "c")] == [0, 1, None]
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_run_save_load_answers_the_same(name: str, tiny_model: Path, tmp_path: Path, home: Path) -> None:
+    path = PROJECTS[name](tmp_path, tiny_model)
+    result = luthier.run(path, run_dir=tmp_path / "run", overrides=["train.epochs=2"])
+    texts = [text for text, _ in sentences(20, seed=5)]
+    one, two = (luthier.load(result.bundle) for _ in range(2))
+    assert [a.as_dict() for a in one.predict(texts)] == [a.as_dict() for a in two.predict(texts)]
+    features = one.features([one.cells(text, "here") for text in texts])
+    assert np.array_equal(features.group, np.arange(len(texts)))
+    assert one.predict([]).__len__() == 0
+    assert {role.name for role in one.task.roles if not role.target} == set(one.inputs)
