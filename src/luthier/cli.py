@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import json
+import os
 import signal
 import sys
 import traceback
@@ -20,9 +21,14 @@ from luthier.version import __version__
 
 Command = Callable[[argparse.Namespace], int]
 
+# How long a compute thread spins for the other before it sleeps. The OpenMP library's own value is far higher:
+# where another program wants the same cores, each wait is then spent spinning (docs/decisions/spinning.md).
+SPIN_COUNT = "3000"
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
+    os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
     options = _parser().parse_args(arguments)
     command: Command = options.command
     try:
