@@ -11,7 +11,7 @@ from contestants.job import Job, Measured, Meter, non_embedding
 from luthier.models.assembly import TaskModel
 from luthier.pipeline.prepared import Prepared
 from luthier.pipeline.run import open_project
-from luthier.pipeline.training import TrainJob, choose, forward
+from luthier.pipeline.training import TrainJob, choose, engine, forward
 from luthier.training.events import Event, Finished, Saved, StepDone, Validated
 from luthier.training.loop import Fit
 
@@ -23,7 +23,8 @@ def run(job: Job) -> Measured:
     assembled = train.assemble()
     fit = train.fit(assembled, folder=Path(job.folder))
     meter = Meter(job)
-    _train(meter, fit, prepared)
+    with engine(train.choices):
+        _train(meter, fit, prepared)
     parameters = non_embedding(assembled.model)
     return meter.measured(parameters, *(_score(prepared, assembled.model) if job.whole else ()))
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -167,6 +166,7 @@ class _Execution:
 
     def _check(self) -> tuple[list[Path], dict[str, Any]]:
         from luthier.pipeline.checking import data_check, refuse, step_check
+        from luthier.pipeline.training import engine
 
         folder = self.folder("check")
         report = data_check(self.prepared)
@@ -175,7 +175,7 @@ class _Execution:
             self.emit(Noted(f"{finding.severity}: {finding.code}: {finding.message}"))
         refuse(self.prepared, report)
         self._choose()
-        with self._threads():
+        with engine(self.choices):
             report = report.model_copy(update={"step": step_check(self.prepared, self.choices)})
         report.write(folder / "check.json")
         # The estimate holds times, so later stages depend on the findings alone.
@@ -183,12 +183,12 @@ class _Execution:
         return [folder / "findings.json"], {"findings": len(report.findings)}
 
     def _train(self) -> tuple[list[Path], dict[str, Any]]:
-        from luthier.pipeline.training import TrainJob, train
+        from luthier.pipeline.training import TrainJob, engine, train
 
         self._choose()
         folder = self.folder("train")
         finished: Finished | None = None
-        with self._threads():
+        with engine(self.choices):
             for event in train(TrainJob(self.prepared, self.choices), folder, stop=self.stop):
                 self.emit(event)
                 if isinstance(event, Stopped):
@@ -249,17 +249,6 @@ class _Execution:
         write_json_atomic(path, {"made_from": made_from, "choices": listed, "hardware": describe()})
         for name, choice in self.choices.items():
             self.emit(Noted(f"{name}: {choice.value} ({choice.reason})"))
-
-    @contextmanager
-    def _threads(self) -> Iterator[None]:
-        import torch
-
-        before = torch.get_num_threads()
-        torch.set_num_threads(int(self.choices["threads"].value))
-        try:
-            yield
-        finally:
-            torch.set_num_threads(before)
 
     def _refuse_other_run(self) -> None:
         """Keep the plan in the folder; refuse a folder whose training was begun from other inputs.

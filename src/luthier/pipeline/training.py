@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from luthier.models.folder import manifest_parts, write_folder
 from luthier.models.tuning.table import METHODS
 from luthier.objectives import build_objective
 from luthier.pipeline.prepared import Prepared
+from luthier.training.allocator import retained
 from luthier.training.events import Event, Finished, Resumed, StepDone, Stopped, Validated
 from luthier.training.hardware import Choice, choose_attention, choose_device, choose_precision, processor_flags
 from luthier.training.history import History
@@ -53,6 +55,18 @@ def choose(prepared: Prepared) -> Choices:
             str(spec.threads or torch.get_num_threads()), "as set" if spec.threads else "all that torch sees"
         ),
     }
+
+
+@contextmanager
+def engine(choices: Mapping[str, Choice]) -> Iterator[None]:
+    """Compute with the chosen threads, and keep freed memory between steps; the process is left as it was."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(int(choices["threads"].value))
+    try:
+        with retained():
+            yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @dataclass(frozen=True)
