@@ -117,13 +117,15 @@ def execute(notebook: Path) -> None:
     from nbclient import NotebookClient
 
     content = nbformat.read(notebook, as_version=4)
-    client = NotebookClient(content, timeout=CELL_TIMEOUT_S, resources={"metadata": {"path": str(notebook.parent)}})
-    client.execute()
+    where = {"metadata": {"path": str(notebook.parent)}}
+    NotebookClient(content, timeout=CELL_TIMEOUT_S, resources=where).execute()
     content.metadata = {"kernelspec": content.metadata.kernelspec, "language_info": {"name": "python"}}
     for cell in content.cells:
         cell.metadata.pop("execution", None)  # the times of each cell
-        for output in cell.get("outputs", ()):
-            tidy(output)
+        if cell.cell_type == "code":
+            cell.outputs = [one for one in cell.outputs if "TqdmWarning" not in one.get("text", "")]  # no widgets here
+            for output in cell.outputs:
+                tidy(output)
     nbformat.write(content, notebook)
 
 

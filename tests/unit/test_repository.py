@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import shlex
 import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -161,6 +163,24 @@ def test_project_files_in_documents_load(page: Path, tmp_path: Path) -> None:
         file = tmp_path / f"{number}.yaml"
         file.write_text(block, encoding="utf-8")
         resolve(read_project(file, names=known_names()).project, known_names())
+
+
+def test_generated_pages_are_up_to_date() -> None:
+    command = [sys.executable, "docs/generate.py", "--check"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_notebooks_were_executed_without_an_error() -> None:
+    notebooks = sorted((ROOT / "docs").rglob("*.ipynb"))
+    assert notebooks
+    for path in notebooks:
+        cells = [cell for cell in json.loads(path.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
+        assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1)), f"make docs: {path.name}"
+        outputs = [output for cell in cells for output in cell["outputs"]]
+        assert len(outputs) >= len(cells) // 2
+        assert [one for one in outputs if one["output_type"] == "error" or one.get("name") == "stderr"] == [], path.name
+        assert str(Path.home()) not in json.dumps(outputs)
 
 
 def test_the_changelog_names_this_version() -> None:
