@@ -7,6 +7,7 @@ import os
 import socket
 from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,20 +19,38 @@ class OutsideConnectionError(AssertionError):
 
 
 @pytest.fixture(autouse=True)
-def only_loopback(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fail on any connection beyond loopback, except in tests marked `fetches` (they get samples)."""
+def only_loopback(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Generator[None]:
+    """Fail on any connection or look-up beyond loopback, swallowed or not, except in tests marked `fetches`."""
     if request.node.get_closest_marker("fetches"):
+        yield
         return
-    connect = socket.socket.connect
+    attempts: list[str] = []
+    connect, look_up = socket.socket.connect, socket.getaddrinfo
 
-    def guarded(self: socket.socket, address: object) -> None:
+    def guarded_connect(self: socket.socket, address: object) -> None:
         if self.family in {socket.AF_INET, socket.AF_INET6}:
-            host = address[0] if isinstance(address, tuple) else ""
-            if host != "localhost" and not ipaddress.ip_address(host).is_loopback:
-                raise OutsideConnectionError(f"connection to {address}")
+            _refuse_outside(address[0] if isinstance(address, tuple) else "", attempts)
         connect(self, address)
 
-    monkeypatch.setattr(socket.socket, "connect", guarded)
+    def guarded_look_up(host: object, *rest: Any, **options: Any) -> Any:
+        if host is not None:
+            _refuse_outside(host.decode() if isinstance(host, bytes) else str(host), attempts)
+        return look_up(host, *rest, **options)
+
+    monkeypatch.setattr(socket.socket, "connect", guarded_connect)
+    monkeypatch.setattr(socket, "getaddrinfo", guarded_look_up)
+    yield
+    assert attempts == [], "something tried to reach beyond loopback"
+
+
+def _refuse_outside(host: str, attempts: list[str]) -> None:
+    try:
+        inside = host in {"localhost", ""} or ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name
+        inside = False
+    if not inside:
+        attempts.append(host)
+        raise OutsideConnectionError(f"connection to {host}")
 
 
 @pytest.fixture

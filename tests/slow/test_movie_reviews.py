@@ -18,9 +18,10 @@ import pytest
 
 import luthier
 from luthier import samples
+from luthier.cli import main
 from luthier.data.rows import open_arrow
 
-pytestmark = [pytest.mark.slow, pytest.mark.fetches]
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 RECIPE = ROOT / "recipes" / "movie-sentiment.yaml"
 ROWS = 10_000
@@ -39,6 +40,13 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     assert done.returncode == 0, done.stderr
     values: dict[str, Any] = json.loads(done.stdout)
     return values
+
+
+def test_a_run_from_fetched_samples_connects_nowhere(result: dict[str, Any], tmp_path: Path) -> None:
+    """In this process, where any connection beyond loopback fails the test: see `only_loopback`."""
+    arguments = ["run", str(RECIPE), "--run-dir", str(tmp_path / "run"), "--set", "data.limit=600"]
+    assert main([*arguments, "--set", "train.epochs=1", "--set", "evaluate.resamples=100"]) == 0
+    assert main(["verify", str(tmp_path / "run")]) == 0
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import pytest
 from luthier.artifacts.files import sha256_file
 from luthier.samples import SAMPLES, fetch, path, resolve
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.fetches]
 
 
 def table_of(name: str) -> pa.Table:
