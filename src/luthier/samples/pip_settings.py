@@ -17,8 +17,6 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-# pip's own default; anything the user configures replaces it.
-DEFAULT_INDEX = "https://pypi.org/simple"
 _FALSE = {"0", "false", "no", "off", "n", "f"}
 # Weakest first. People write mirrors under [install] as well; `pip download` would not see those.
 _SECTIONS = ("global", "install", "download", ":env:")
@@ -39,7 +37,7 @@ class PipSettings:
         retries: how many more times a failed request is tried.
     """
 
-    indexes: tuple[str, ...] = (DEFAULT_INDEX,)
+    indexes: tuple[str, ...] = ()
     find_links: tuple[str, ...] = ()
     proxy: str | None = None
     cert: str | None = None
@@ -60,16 +58,24 @@ def pip_command() -> list[str] | None:
 def read_pip_settings() -> PipSettings:
     """Return what pip is told on this machine."""
     command = pip_command()
-    listed = _ask_pip(command) if command else None
-    return parse_settings(listed if listed is not None else _from_environment(os.environ), os.environ)
+    listed = _ask_pip([*command, "config", "list"]) if command else None
+    help_text = _ask_pip([*command, "download", "--help"]) if command else None
+    settings = listed if listed is not None else _from_environment(os.environ)
+    return parse_settings(settings, os.environ, default_index=index_in_help(help_text or ""))
 
 
 def _ask_pip(command: list[str]) -> str | None:
     try:
-        done = subprocess.run([*command, "config", "list"], capture_output=True, text=True, timeout=60, check=True)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout
+
+
+def index_in_help(text: str) -> str | None:
+    """Return the index that pip uses where nothing is configured, as `pip download --help` names it."""
+    found = re.search(r"Package\s+Index\s+\(default\s+(https?://[^\s)]+)\)", text)
+    return found[1] if found else None
 
 
 def _from_environment(environ: Mapping[str, str]) -> str:
@@ -77,17 +83,18 @@ def _from_environment(environ: Mapping[str, str]) -> str:
     return "\n".join(f":env:.{name}={value!r}" for name, value in found)
 
 
-def parse_settings(listed: str, environ: Mapping[str, str]) -> PipSettings:
+def parse_settings(listed: str, environ: Mapping[str, str], *, default_index: str | None = None) -> PipSettings:
     """Return the settings in the output of `pip config list`.
 
     Args:
         listed: lines of `section.key='value'`.
         environ: the environment, for the certificate variables that pip honours besides its own.
+        default_index: what pip uses where no index is configured; None where that is not known.
     """
     values = _values(listed)
     no_index = values.get("no-index", "no").lower() not in _FALSE
-    first = values.get("index-url") or values.get("pypi-url") or DEFAULT_INDEX
-    indexes = () if no_index else (first, *values.get("extra-index-url", "").split())
+    first = values.get("index-url") or values.get("pypi-url") or default_index
+    indexes = () if no_index else (*([first] if first else []), *values.get("extra-index-url", "").split())
     cert = values.get("cert") or environ.get("REQUESTS_CA_BUNDLE") or environ.get("CURL_CA_BUNDLE")
     return PipSettings(
         indexes=tuple(dict.fromkeys(index.rstrip("/") for index in indexes)),

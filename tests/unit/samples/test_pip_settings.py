@@ -1,16 +1,30 @@
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from luthier.samples import pip_settings
-from luthier.samples.pip_settings import DEFAULT_INDEX, PipSettings, parse_settings, read_pip_settings
+from luthier.samples.pip_settings import PipSettings, index_in_help, parse_settings, pip_command, read_pip_settings
+
+DEFAULT_INDEX = "https://default/simple"
 
 
 def test_nothing_configured_gives_pips_defaults() -> None:
     assert parse_settings("", {}) == PipSettings()
-    assert PipSettings().indexes == (DEFAULT_INDEX,)
+    assert parse_settings("", {}, default_index="https://d/simple").indexes == ("https://d/simple",)
+
+
+def test_pips_own_default_is_read_from_its_help() -> None:
+    command = pip_command()
+    assert command is not None
+    text = subprocess.run([*command, "download", "--help"], capture_output=True, text=True, check=True).stdout
+    assert str(index_in_help(text)).startswith("https://")
+    assert index_in_help("-i <url>  Base URL of the Python Package\n   Index (default\n   https://d/simple). This") == (
+        "https://d/simple"
+    )
+    assert index_in_help("nothing") is None
 
 
 def test_sections_from_weakest_to_strongest() -> None:
@@ -37,7 +51,7 @@ def test_lists_numbers_and_switches() -> None:
             ":env:.cert=''",
         ]
     )
-    settings = parse_settings(listed, {"REQUESTS_CA_BUNDLE": "/ca.pem"})
+    settings = parse_settings(listed, {"REQUESTS_CA_BUNDLE": "/ca.pem"}, default_index=DEFAULT_INDEX)
     assert settings == PipSettings(
         indexes=(DEFAULT_INDEX, "https://a/simple", "file:///b/simple"),
         find_links=("/wheels",),
@@ -48,7 +62,8 @@ def test_lists_numbers_and_switches() -> None:
         retries=0,
     )
     assert parse_settings("global.no-index='true'", {}).indexes == ()
-    assert parse_settings("global.no-index='false'", {}).indexes == (DEFAULT_INDEX,)
+    assert parse_settings("global.no-index='true'", {}, default_index=DEFAULT_INDEX).indexes == ()
+    assert parse_settings("global.no-index='false'", {}, default_index=DEFAULT_INDEX).indexes == (DEFAULT_INDEX,)
 
 
 def test_pip_is_asked_for_its_files_and_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
