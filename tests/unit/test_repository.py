@@ -206,6 +206,18 @@ def test_every_recipe_loads() -> None:
         assert resolve(loaded.project, known_names()).stages
 
 
+def test_the_readme_shows_the_recipe(tmp_path: Path) -> None:
+    (tmp_path / "readme.yaml").write_text(blocks(ROOT / "README.md", "yaml")[0], encoding="utf-8")
+    shown = read_project(tmp_path / "readme.yaml", names=known_names()).project
+    assert shown == read_project(ROOT / "recipes" / "movie-sentiment.yaml", names=known_names()).project
+
+
+def test_every_decision_is_listed() -> None:
+    folder = ROOT / "docs" / "decisions"
+    listed = set(LINK.findall((folder / "README.md").read_text(encoding="utf-8")))
+    assert listed == {path.name for path in folder.glob("*.md")} - {"README.md"}
+
+
 def pins(name: str) -> dict[str, str]:
     """Return `{package: version}` of a lock file; every line must be an exact pin."""
     found = {}
