@@ -331,7 +331,7 @@ class TrainSpec(Block):
     )
     attention: Literal["auto", "eager", "sdpa"] = Field(
         default="auto",
-        description="Which attention kernel; auto measures both once on this machine and writes down its choice.",
+        description="Which attention kernel; auto takes eager for short rows on a CPU and the fused one elsewhere, and notes why.",
     )
     device: Device = Field(
         default="auto", description="Where to compute; auto takes an accelerator where there is one."
@@ -461,7 +461,7 @@ class Project(Block):
     model: ModelField = Field(description="The pretrained model: its id alone, or a block of keys.")
     data: DataSpec = Field(description="Which rows to learn from, and what their columns mean.")
     method: Named = Field(
-        default="full", description="Which parameters move, such as full or head; alone, or with its settings."
+        default="full", description="Which parameters move, such as full; the name alone, or with its settings."
     )
     train: TrainSpec = Field(default=TrainSpec(), description="How the weights are moved.")
     check: CheckSpec = Field(default=CheckSpec(), description="What is looked at before training.")
