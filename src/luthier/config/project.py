@@ -331,7 +331,7 @@ class TrainSpec(Block):
     )
     attention: Literal["auto", "eager", "sdpa"] = Field(
         default="auto",
-        description="Which attention kernel; auto takes eager for short rows on a CPU and the fused one elsewhere, and notes why.",
+        description="Which attention kernel; auto takes eager for short rows on a CPU, the fused one elsewhere.",
     )
     device: Device = Field(
         default="auto", description="Where to compute; auto takes an accelerator where there is one."
