@@ -33,8 +33,9 @@ def only_loopback(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
         connect(self, address)
 
     def guarded_look_up(host: object, *rest: Any, **options: Any) -> Any:
-        if host is not None:
-            _refuse_outside(host.decode() if isinstance(host, bytes) else str(host), attempts)
+        name = host.decode() if isinstance(host, bytes) else str(host or "")
+        if not _is_address(name):  # to look up an address asks nobody
+            _refuse_outside(name, attempts)
         return look_up(host, *rest, **options)
 
     monkeypatch.setattr(socket.socket, "connect", guarded_connect)
@@ -43,11 +44,16 @@ def only_loopback(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
     assert attempts == [], "something tried to reach beyond loopback"
 
 
-def _refuse_outside(host: str, attempts: list[str]) -> None:
+def _is_address(host: str) -> bool:
     try:
-        inside = host in {"localhost", ""} or ipaddress.ip_address(host).is_loopback
-    except ValueError:  # a name
-        inside = False
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _refuse_outside(host: str, attempts: list[str]) -> None:
+    inside = host in {"localhost", ""} or (_is_address(host) and ipaddress.ip_address(host).is_loopback)
     if not inside:
         attempts.append(host)
         raise OutsideConnectionError(f"connection to {host}")

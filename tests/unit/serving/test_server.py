@@ -140,9 +140,21 @@ def test_a_taken_port_is_said_before_the_bundle_is_read(tmp_path: Path) -> None:
             serve(tmp_path / "no bundle", port=port)
 
 
-@pytest.mark.parametrize(("host", "port"), [("127.0.0.1", 70_000), ("127.0.0.1", True), ("192.0.2.1", 0), ("..", 0)])
+@pytest.mark.parametrize(("host", "port"), [("127.0.0.1", 70_000), ("127.0.0.1", True), ("192.0.2.1", 0)])
 def test_an_address_that_cannot_be_had_is_one_sentence(host: str, port: int) -> None:
     with pytest.raises(LuthierError, match=r"^(port must be|cannot listen on)"), bound(host, port):
+        pass
+
+
+@pytest.mark.parametrize(
+    "error", [socket.gaierror(socket.EAI_NONAME, "Name or service not known"), UnicodeError("label empty or too long")]
+)
+def test_a_host_that_cannot_be_looked_up_is_one_sentence(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def look_up(*_: Any, **__: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    with pytest.raises(LuthierError, match=r"^cannot listen on nowhere:0: (Name or|label empty)"), bound("nowhere", 0):
         pass
 
 
