@@ -121,9 +121,12 @@ def verify(options: argparse.Namespace) -> int:
     from luthier.inference.loading import verify as replay
 
     found = replay(options.bundle)
+    plain = f"through plain Transformers {found.plain_difference:.1e}"
+    if found.plain_difference is None:
+        plain = "not replayed through plain Transformers: model/ is the base without its adapter"
     print(
         f"{found.files} files whole; {found.goldens} golden examples answered as when they were evaluated "
-        f"(largest difference {found.largest_difference:.1e}; through plain Transformers {found.plain_difference:.1e})"
+        f"(largest difference {found.largest_difference:.1e}; {plain})"
     )
     return 0
 

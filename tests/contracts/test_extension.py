@@ -17,6 +17,7 @@ import luthier
 from luthier.cli import main
 from luthier.metrics.registry import METRICS, Metric
 from luthier.metrics.scores import Scores
+from luthier.models.tuning.base import Method
 from luthier.models.tuning.table import METHODS
 from luthier.tasks import TASKS, TextClassification
 
@@ -50,25 +51,19 @@ class FreezeSettings:
     embeddings: bool = True
 
 
-class HeadAndLastLayer:
+class HeadAndLastLayer(Method):
     """Moves the head and the last layer; counts its steps as state."""
 
     settings: ClassVar[type] = FreezeSettings
     steps = 0
 
     def __init__(self, settings: FreezeSettings | None = None) -> None:
+        super().__init__(settings)
         self.state_steps = 0
 
-    def set_up(self, model: Any) -> None:
+    def set_up(self, model: Any, total_steps: int) -> None:
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(name.startswith("heads.") or "layer.1." in name)
-
-    def parameter_groups(self, model: Any, *, learning_rate: float, weight_decay: float) -> list[dict[str, Any]]:
-        from luthier.models.tuning.groups import decay_groups
-
-        return decay_groups(model, learning_rate=learning_rate, weight_decay=weight_decay)
-
-    def after_backward(self, model: Any, step: int) -> None: ...
 
     def after_step(self, model: Any, step: int) -> None:
         self.state_steps += 1
@@ -77,7 +72,7 @@ class HeadAndLastLayer:
     def state(self) -> dict[str, Any]:
         return {"steps": self.state_steps}
 
-    def load_state(self, state: dict[str, Any]) -> None:
+    def load_state(self, state: Mapping[str, Any], tensors: Mapping[str, Any]) -> None:
         self.state_steps = state["steps"]
 
 

@@ -1,7 +1,8 @@
 """The bundle: the one artifact that leaves a run.
 
 BUNDLE/manifest.json     version 1; size and sha256 of every file; what to do with an input
-BUNDLE/model/            a plain Transformers folder: config, tokenizer, model.safetensors
+BUNDLE/model/            a plain Transformers folder: config, tokenizer, weights; with adapters, the base alone
+BUNDLE/adapters/NAME/    what a tuning method trained beside the base, and the head that goes with it
 BUNDLE/goldens.json      inputs with the outputs that the evaluated model gave
 BUNDLE/profile.json      what the training data looked like
 BUNDLE/evaluation.json   the evaluation of these weights
@@ -38,19 +39,20 @@ class Backbone(_Frozen):
 
 
 class Adapter(_Frozen):
-    """A tuning method's own tensors; none in full fine-tuning."""
+    """A tuning method's own tensors; none where they were folded into the backbone's weights."""
 
     name: str
     folder: str
 
 
 class Head(_Frozen):
-    """A head: its kind, its settings, and where its tensors lie in the backbone folder's weights."""
+    """A head: its kind, its settings, and where its tensors lie."""
 
     name: str
     kind: str
     settings: dict[str, Any]
     tensors: dict[str, str] = Field(description="{name in the head: name in the weights file}")
+    file: str | None = Field(default=None, description="the weights file; null is that of the backbone's folder")
 
 
 class Preprocess(_Frozen):

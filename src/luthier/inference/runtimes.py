@@ -30,7 +30,11 @@ class TorchScorer:
     def __init__(self, folder: Path, manifest: BundleManifest) -> None:
         from luthier.models.folder import read_folder
 
-        self._model = read_folder(folder / manifest.backbone.folder, manifest.backbone, manifest.heads)
+        self._model = read_folder(folder / manifest.backbone.folder, manifest.backbone, manifest.heads, root=folder)
+        for adapter in manifest.adapters:
+            from luthier.models.adapters import attach  # imports the tuning methods
+
+            attach(self._model, folder / adapter.folder)
 
     def score(self, batch: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float64]]:
         """Return the heads' outputs for a collated batch."""

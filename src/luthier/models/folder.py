@@ -65,6 +65,21 @@ def write_folder(assembled: Assembled, folder: Path, *, labels: list[str]) -> st
     return sha256_file(folder / WEIGHTS)
 
 
+def write_base(assembled: Assembled, folder: Path) -> str:
+    """Write config and weights of the backbone alone, unchanged by training; return the sha256 of the weights file."""
+    from safetensors.torch import save_file
+
+    backbone = assembled.model.backbone
+    state = {name: tensor.detach().to("cpu", torch.float32) for name, tensor in backbone.state_dict().items()}
+    save_file({name: t.contiguous() for name, t in state.items()}, folder / WEIGHTS, metadata={"format": "pt"})
+    config = backbone.config.to_dict()  # type: ignore[union-attr, operator]
+    config.update(architectures=[type(backbone).__name__], dtype="float32")
+    config.pop("_name_or_path", None)
+    text = json.dumps(config, indent=2, ensure_ascii=False, sort_keys=True)
+    (folder / "config.json").write_text(f"{text}\n", encoding="utf-8")
+    return sha256_file(folder / WEIGHTS)
+
+
 def manifest_parts(assembled: Assembled, *, source: str) -> tuple[Backbone, Head]:
     """Return the backbone and head entries of a bundle's manifest."""
     model_type = assembled.model.backbone.config.model_type  # type: ignore[union-attr]
@@ -74,18 +89,26 @@ def manifest_parts(assembled: Assembled, *, source: str) -> tuple[Backbone, Head
     return backbone, Head(name="main", kind=assembled.head.kind, settings=settings, tensors=tensors)
 
 
-def read_folder(folder: Path, backbone: Backbone, heads: list[Head]) -> TaskModel:
+def read_folder(folder: Path, backbone: Backbone, heads: list[Head], *, root: Path | None = None) -> TaskModel:
     """Return the module of a plain folder, in fp32 and evaluation mode.
+
+    Args:
+        folder: config and weights.
+        backbone: its entry in the manifest.
+        heads: their entries.
+        root: what the files of heads are relative to; needed where heads lie elsewhere.
 
     Raises:
         ModelError: a tensor is missing, or has another shape than its architecture.
     """
+    root = folder if root is None else root
     modules: dict[str, nn.Module] = {head.name: build_head(head.kind, head.settings) for head in heads}
     shell = load_backbone(folder, family_of(backbone.model_type, where=str(folder)), attention="sdpa")
-    wanted = [name for head in heads for name in head.tensors.values()]
-    found = read_tensors([folder / WEIGHTS], wanted)
     try:
         for head in heads:
+            found = read_tensors(
+                [folder / WEIGHTS if head.file is None else root / head.file], list(head.tensors.values())
+            )
             modules[head.name].load_state_dict({ours: found[theirs] for ours, theirs in head.tensors.items()})
     except (RuntimeError, KeyError) as error:
         raise ModelError(f"does not fit its architecture: {error}", where=str(folder / WEIGHTS)) from None

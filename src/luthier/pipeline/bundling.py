@@ -49,6 +49,8 @@ def write_bundle(
     goldens = record(predictor, _golden_inputs(prepared, spec.golden_examples))
     with new_folder(target) as folder:
         shutil.copytree(train_folder / "model", folder / MODEL)
+        for adapter in manifest.adapters:
+            shutil.copytree(train_folder / adapter.folder, folder / adapter.folder)
         write_json_atomic(folder / GOLDENS, {"examples": [one.model_dump(mode="json") for one in goldens]})
         write_json_atomic(folder / PROFILE, _profile(prepared, predictor, check))
         evaluation.write(folder / "evaluation.json")

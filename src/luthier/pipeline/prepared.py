@@ -22,6 +22,7 @@ from luthier.data.rows import Rows
 from luthier.data.text import TextEncoder
 from luthier.inference.predictor import build_task
 from luthier.models.source import ModelSource, locate, save_tokenizer
+from luthier.models.tuning.table import build_method, check_method
 from luthier.tasks import dataset as datasets
 from luthier.tasks.base import Task
 from luthier.tasks.dataset import Dataset
@@ -108,8 +109,11 @@ class Prepared:
 
     @cached_property
     def model(self) -> ModelSource:
-        """The pretrained model's folder."""
-        return locate(self.locate_source(self.model_spec.id), revision=self.model_spec.revision)
+        """The pretrained model's folder; the method goes with it."""
+        source = locate(self.locate_source(self.model_spec.id), revision=self.model_spec.revision)
+        method = self.plan.only(TrainStage).method
+        check_method(method.name, method.settings, source.config, where=source.id)
+        return source
 
     @cached_property
     def model_fingerprint(self) -> str:
@@ -118,14 +122,17 @@ class Prepared:
 
     @cached_property
     def max_length(self) -> int:
-        """The length limit in tokens: as set, else the model's positions, at most 512."""
-        limit = self.model.position_limit()
+        """The length limit in tokens: as set, else the positions that model and method leave, at most 512."""
+        limit, method = self.model.position_limit(), self.plan.only(TrainStage).method
+        if limit is not None:
+            limit -= build_method(method.name, method.settings).positions
         if self.model_spec.max_length is not None:
             if limit is not None and self.model_spec.max_length > limit:
                 from luthier.errors import ModelError
 
                 raise ModelError(
-                    f"model.max_length must be at most {limit}, the positions of {self.model.id}; "
+                    f"model.max_length must be at most {limit}, the positions of {self.model.id} "
+                    f"that method {method.name} leaves; "
                     f"got {self.model_spec.max_length}."
                 )
             return self.model_spec.max_length

@@ -195,7 +195,7 @@ class _Execution:
                     raise self._stopped(f"stopped after step {event.step}; a checkpoint was written.")
                 finished = event if isinstance(event, Finished) else finished
         assert finished is not None, "a training that was not stopped finishes"
-        model = sorted((folder / "model").iterdir())
+        model = [path for path in sorted([*folder.glob("model/*"), *folder.glob("adapters/*/*")]) if path.is_file()]
         return [*model, folder / "entry.json", folder / "metrics.jsonl"], asdict(finished)
 
     def _evaluate(self) -> tuple[list[Path], dict[str, Any]]:

@@ -13,19 +13,23 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from luthier.artifacts.bundle import BundleManifest, EntryPoint, Preprocess, Runtime
 from luthier.artifacts.checkpoint import CheckpointStore
 from luthier.artifacts.files import fingerprint, write_json_atomic
 from luthier.artifacts.manifest import new_folder
-from luthier.config import TrainStage, build_settings
+from luthier.config import TrainStage
 from luthier.config.project import TrainSpec
 from luthier.data.batches import sorted_batches
+from luthier.errors import TrainingError
 from luthier.evaluation.kinds import EVALUATIONS
 from luthier.metrics.registry import METRICS
+from luthier.models.adapters import FOLDER, write_adapter
 from luthier.models.assembly import Assembled, TaskModel, assemble
-from luthier.models.folder import manifest_parts, write_folder
-from luthier.models.tuning.table import METHODS
+from luthier.models.folder import manifest_parts, write_base, write_folder
+from luthier.models.tuning.base import Method
+from luthier.models.tuning.table import build_method
 from luthier.objectives import build_objective
 from luthier.pipeline.prepared import Prepared
 from luthier.training.allocator import retained
@@ -37,6 +41,7 @@ from luthier.training.world import LocalWorld, World
 from luthier.version import __version__
 
 VALIDATION_TOKENS = 8192
+MERGE_ROWS = 16
 TOLERANCE, RAW_TOLERANCE = 1e-5, 1e-4
 Choices = dict[str, Choice]
 
@@ -136,8 +141,6 @@ class TrainJob:
             stop: asked after each step.
         """
         prepared, spec = self.prepared, self.spec
-        method = METHODS[self.stage.method.name]
-        settings = build_settings(getattr(method, "settings", None), self.stage.method.settings)
         store = None
         if folder is not None:
             store = CheckpointStore(
@@ -145,7 +148,7 @@ class TrainJob:
             )
         return Fit(
             model=assembled.model,
-            method=method(settings),
+            method=build_method(self.stage.method.name, self.stage.method.settings),
             objective=build_objective(prepared.task.objective, self._objective_settings()),
             features=prepared.part("train")[0],
             order=(lambda _: batches) if batches is not None else prepared.order,
@@ -218,8 +221,6 @@ class TrainJob:
         wanted = list(dict.fromkeys([self.metric, self.prepared.task.headline, "log_loss"]))
         found = evaluation.validate(outputs, self.prepared.dataset.target("validation"), wanted)
         if self.metric not in found:
-            from luthier.errors import TrainingError
-
             raise TrainingError(
                 f"train.select_by must be defined on the validation split; {self.metric} is not.",
                 fix="Choose another metric, or give the split rows of every label.",
@@ -250,36 +251,71 @@ def train(job: TrainJob, folder: Path, *, stop: Callable[[], bool]) -> Iterator[
     """
     assembled = job.assemble()
     history = History(folder / "metrics.jsonl")
-    for event in job.fit(assembled, folder=folder, stop=stop):
+    fit = job.fit(assembled, folder=folder, stop=stop)
+    for event in fit:
         if not history.open:
             history.rewind(event.step if isinstance(event, Resumed) else 0)
         if isinstance(event, StepDone | Validated):
             history.add(event)
         if isinstance(event, Finished):
-            _write_model(job, assembled, folder)
+            _write_model(job, assembled, fit.method, folder)
         yield event
         if isinstance(event, Stopped):
             break
     history.close()
 
 
-def _write_model(job: TrainJob, assembled: Assembled, folder: Path) -> None:
+def _unload(job: TrainJob, model: TaskModel, method: Method) -> dict[str, Tensor]:
+    """Leave a plain backbone; what the method took off is returned, what it folded in must not change answers.
+
+    Raises:
+        TrainingError: answers on validation rows changed.
+    """
+    features, index = job.prepared.part("validation")
+    rows = index[:MERGE_ROWS]
+    before = forward(model, features, rows, precision="fp32")
+    taken_off = method.unload(model)
+    if taken_off:
+        return taken_off
+    after = forward(model, features, rows, precision="fp32")
+    for name, old in before.items():
+        gap, size = float(np.abs(old - after[name]).max(initial=0.0)), float(np.abs(old).max(initial=1.0))
+        if not gap <= RAW_TOLERANCE * max(1.0, size):
+            raise TrainingError(
+                f"folding the trained update into the weights changed {name} by {gap:.3g} (allowed "
+                f"{RAW_TOLERANCE * max(1.0, size):.3g}).",
+                fix=f"Keep it apart: method: {{{job.stage.method.name}: {{merge: false}}}}.",
+            )
+    return {}
+
+
+def _write_model(job: TrainJob, assembled: Assembled, method: Method, folder: Path) -> None:
     prepared = job.prepared
+    taken_off = _unload(job, assembled.model, method)
     with new_folder(folder / "model") as target:
         for path in sorted(prepared.tokenizer.iterdir()):
             shutil.copyfile(path, target / path.name)
         labels = prepared.task.output_labels(prepared.dataset.targets)
-        digest = write_folder(assembled, target, labels=labels)
+        digest = write_base(assembled, target) if taken_off else write_folder(assembled, target, labels=labels)
     backbone, head = manifest_parts(assembled, source=prepared.model_spec.id)
+    adapters = []
+    shutil.rmtree(folder / FOLDER, ignore_errors=True)
+    if taken_off:
+        with new_folder(folder / FOLDER / "main") as target:
+            named = {job.stage.method.name: dict(job.stage.method.settings)}
+            adapter, head, own = write_adapter(assembled, head, taken_off, target, name="main", method=named)
+        adapters, digest = [adapter], fingerprint([digest, own])
     manifest = BundleManifest(
         name=prepared.plan.name,
         luthier=__version__,
         backbone=backbone,
+        adapters=adapters,
         heads=[head],
         entry_points=[
             EntryPoint(
                 task=prepared.plan.task().task,
                 task_settings=dict(prepared.plan.task().settings),
+                adapter=adapters[0].name if adapters else None,
                 head=head.name,
                 targets=prepared.dataset.targets,
                 calibration={},

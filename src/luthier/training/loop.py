@@ -27,12 +27,12 @@ from luthier.data.batches import pieces
 from luthier.data.draws import torch_seed
 from luthier.data.features import Features
 from luthier.errors import ArtifactError, TrainingError
-from luthier.models.assembly import TaskModel
+from luthier.models.assembly import TaskModel, seeded
 from luthier.models.tuning.base import Method
 from luthier.objectives import Objective
 from luthier.training.events import Event, Finished, Resumed, Saved, StepDone, Stopped, Validated
 from luthier.training.schedule import factor
-from luthier.training.tensors import load_model, load_optimiser, save_model, save_optimiser
+from luthier.training.tensors import load_method, load_model, load_optimiser, save_method, save_model, save_optimiser
 from luthier.training.world import World
 
 Order = Callable[[int], Sequence[NDArray[np.int64]]]
@@ -143,7 +143,8 @@ class Fit:
         self.stop = stop
         self.position = Position()
         self.total = sum(len(order(epoch)) for epoch in range(numbers.epochs))
-        method.set_up(model)
+        with seeded(torch_seed(numbers.seed, "method")):
+            method.set_up(model, self.total)
         world.wrap(model)
         groups = method.parameter_groups(model, learning_rate=numbers.learning_rate, weight_decay=numbers.weight_decay)
         if not groups:
@@ -151,6 +152,7 @@ class Fit:
         self.optimiser = torch.optim.AdamW(groups, betas=numbers.betas, eps=numbers.epsilon, fused=True)
         self.peaks = [group["lr"] for group in self.optimiser.param_groups]
         self.parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
+        self.kept = {name for group in self.optimiser.param_groups for name in group["names"]}
 
     def __iter__(self) -> Iterator[Event]:
         """Train from the newest checkpoint, or from the start, to the end or a stop."""
@@ -187,6 +189,7 @@ class Fit:
         for group, peak in zip(self.optimiser.param_groups, self.peaks, strict=True):
             group["lr"] = peak * scale
         self.model.train()
+        self.method.before_step(self.model, now.step)
         self.optimiser.zero_grad(set_to_none=True)
         sums = torch.zeros(2, dtype=torch.float64)
         parts = pieces(rows, self.cost, world.size * numbers.accumulate)
@@ -194,6 +197,7 @@ class Fit:
             if len(part):
                 sums += self._backward(part, micro)
         loss, weight = self._reduced(sums)
+        loss += self._penalty(weight)
         if not math.isfinite(loss):
             raise TrainingError(f"the loss is {loss} at step {now.step + 1}.", where=self._named(rows), fix=NOT_FINITE)
         norm = self._scale_gradients(weight)
@@ -223,12 +227,20 @@ class Fit:
         """Sum loss, weight and gradients over ranks; return the first two."""
         if self.world.size > 1:
             for parameter in self.parameters:
-                if parameter.grad is None:
+                if parameter.grad is None and parameter.requires_grad:
                     parameter.grad = torch.zeros_like(parameter)
             self.world.reduce([p.grad for p in self.parameters if p.grad is not None])
             self.world.reduce([sums])
         loss, weight = sums.tolist()
         return loss, weight
+
+    def _penalty(self, weight: float) -> float:
+        """Add the gradient of the method's penalty, once per step; return what it adds to the loss sum."""
+        penalty = self.method.penalty(self.model)
+        if penalty is None:
+            return 0.0
+        (penalty * weight).backward()  # type: ignore[no-untyped-call]
+        return float(penalty.detach()) * weight
 
     def _scale_gradients(self, weight: float) -> float:
         """Divide gradients by the weight and clip them, in one pass; return the norm of the mean gradient."""
@@ -278,8 +290,9 @@ class Fit:
         yield Saved(self.position.step, time.monotonic() - start)
 
     def _write_tensors(self, folder: Path) -> None:
-        save_model(self.model, folder)
+        save_model(self.model, folder, self.kept)
         save_optimiser(self.optimiser, folder)
+        save_method(self.method.tensors(), folder)
 
     def _resume(self) -> Iterator[Resumed]:
         if self.store is None:
@@ -293,10 +306,10 @@ class Fit:
                     fix="Start over with --fresh.",
                 )
             return
-        load_model(self.model, found.path)
+        load_model(self.model, found.path, self.kept)
         load_optimiser(self.optimiser, found.path)
         self.position = Position(**found.state)
-        self.method.load_state(self.position.method)
+        self.method.load_state(self.position.method, load_method(found.path))
         yield Resumed(found.step, self.total, tuple(notes))
 
     def _best(self, step: int) -> Path:
@@ -307,7 +320,7 @@ class Fit:
         if self.best_folder is None or self.world.rank != 0:
             return
         with new_folder(self._best(self.position.step)) as folder:
-            save_model(self.model, folder)
+            save_model(self.model, folder, self.kept)
             seal(folder, {"kind": "weights", "step": self.position.step})
 
     def _prune_best(self) -> None:
@@ -327,7 +340,7 @@ class Fit:
             return
         folder = self._best(now.best_step)
         verify_files(folder, read_manifest(folder))
-        load_model(self.model, folder)
+        load_model(self.model, folder, self.kept)
 
     def _named(self, rows: NDArray[np.int64]) -> str:
         shown = ", ".join(str(int(self.features.group[row])) for row in rows[:10])

@@ -78,7 +78,7 @@ def measure(
         rows_per_second=rows / seconds,
         seconds_per_epoch=seconds * whole / work,
         peak_memory_mib=peak_memory_mib(),
-        trainable=sum(p.numel() for p in model.parameters() if p.requires_grad),
+        trainable=sum(p.numel() for p in fit.parameters),
         parameters=sum(p.numel() for p in model.parameters()),
     )
     del fit, model

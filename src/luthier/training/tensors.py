@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,24 @@ from luthier.errors import ArtifactError
 
 MODEL = "model.safetensors"
 OPTIMISER = "optimizer.safetensors"
+METHOD = "method.safetensors"
 
 
-def save_model(model: nn.Module, folder: Path) -> None:
-    """Write a module's parameters and persistent buffers."""
+def save_model(model: nn.Module, folder: Path, names: Collection[str]) -> None:
+    """Write the parameters of these names, and every persistent buffer; a frozen base is not written.
+
+    Args:
+        model: the module.
+        folder: where `model.safetensors` goes.
+        names: of the parameters that may ever train.
+    """
     from safetensors.torch import save_file
 
-    save_file({name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()}, folder / MODEL)
+    kept = {name: tensor.detach().contiguous() for name, tensor in _kept(model, names).items()}
+    save_file(kept, folder / MODEL)
 
 
-def load_model(model: nn.Module, folder: Path) -> None:
+def load_model(model: nn.Module, folder: Path, names: Collection[str]) -> None:
     """Read back what `save_model` wrote.
 
     Raises:
@@ -29,10 +38,35 @@ def load_model(model: nn.Module, folder: Path) -> None:
     """
     from safetensors.torch import load_file
 
+    found = load_file(folder / MODEL)
+    where = str(folder / MODEL)
+    if differing := sorted(found.keys() ^ _kept(model, names).keys()):
+        raise ArtifactError(f"does not fit the model: {differing[0]} stands on one side alone.", where=where)
     try:
-        model.load_state_dict(load_file(folder / MODEL))
+        model.load_state_dict(found, strict=False)
     except RuntimeError as error:
-        raise ArtifactError(f"does not fit the model: {error}", where=str(folder / MODEL)) from None
+        raise ArtifactError(f"does not fit the model: {error}", where=where) from None
+
+
+def _kept(model: nn.Module, names: Collection[str]) -> dict[str, Tensor]:
+    frozen = {name for name, _ in model.named_parameters(remove_duplicate=False)} - set(names)
+    return {name: tensor for name, tensor in model.state_dict().items() if name not in frozen}
+
+
+def save_method(tensors: Mapping[str, Tensor], folder: Path) -> None:
+    """Write a method's own tensors; no file where there are none."""
+    from safetensors.torch import save_file
+
+    if tensors:
+        save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, folder / METHOD)
+
+
+def load_method(folder: Path) -> dict[str, Tensor]:
+    """Read back what `save_method` wrote."""
+    from safetensors.torch import load_file
+
+    path = folder / METHOD
+    return load_file(path) if path.exists() else {}
 
 
 def save_optimiser(optimiser: torch.optim.Optimizer, folder: Path) -> None:
