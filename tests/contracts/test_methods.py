@@ -21,7 +21,8 @@ from luthier.models.assembly import TaskModel
 from luthier.models.tuning.table import METHODS, build_method
 from luthier.objectives.classification import Classification
 from luthier.training.events import Finished, StepDone, Stopped
-from luthier.training.loop import Fit, Optimisation, to_torch
+from luthier.training.gradients import to_torch
+from luthier.training.loop import Fit, Optimisation
 from luthier.training.tensors import MODEL
 from luthier.training.world import LocalWorld
 

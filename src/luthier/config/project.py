@@ -341,6 +341,13 @@ class TrainSpec(Block):
         ge=1,
         description="How many threads compute; null takes as many as PyTorch would. Another number may change bits.",
     )
+    lanes: Annotated[int, Unit("parts of a micro-batch")] | None = Field(
+        default=None,
+        ge=1,
+        description="How many parts of a micro-batch are computed side by side on a CPU, each with its share of the "
+        "threads and a copy of the gradient; null takes one a thread for batches that are large enough. Another number "
+        "may change bits.",
+    )
     window: Annotated[int, Unit("batches")] = Field(
         default=50,
         ge=1,

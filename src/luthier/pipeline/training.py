@@ -22,6 +22,7 @@ from luthier.artifacts.manifest import new_folder
 from luthier.config import TrainStage
 from luthier.config.project import TrainSpec
 from luthier.data.batches import sorted_batches
+from luthier.data.features import Features
 from luthier.errors import TrainingError
 from luthier.evaluation.kinds import EVALUATIONS
 from luthier.metrics.registry import METRICS
@@ -34,9 +35,17 @@ from luthier.objectives import build_objective
 from luthier.pipeline.prepared import Prepared
 from luthier.training.allocator import retained
 from luthier.training.events import Event, Finished, Resumed, StepDone, Stopped, Validated
-from luthier.training.hardware import Choice, choose_attention, choose_device, choose_precision, processor_flags
+from luthier.training.gradients import autocast, to_torch
+from luthier.training.hardware import (
+    Choice,
+    choose_attention,
+    choose_device,
+    choose_lanes,
+    choose_precision,
+    processor_flags,
+)
 from luthier.training.history import History
-from luthier.training.loop import Fit, Optimisation, autocast, to_torch
+from luthier.training.loop import Fit, Optimisation
 from luthier.training.world import LocalWorld, World
 from luthier.version import __version__
 
@@ -52,13 +61,13 @@ def choose(prepared: Prepared) -> Choices:
     features, index = prepared.part("train")
     device = choose_device(spec.device)
     long_tokens = int(np.percentile(features.total_cost[index], 95))
+    threads = spec.threads or torch.get_num_threads()
     return {
         "device": device,
         "precision": choose_precision(spec.precision, device.value),
         "attention": choose_attention(spec.attention, device.value, long_tokens),
-        "threads": Choice(
-            str(spec.threads or torch.get_num_threads()), "as set" if spec.threads else "all that torch sees"
-        ),
+        "threads": Choice(str(threads), "as set" if spec.threads else "all that torch sees"),
+        "lanes": choose_lanes(spec.lanes, device.value, threads=threads, tokens=spec.batch_tokens // spec.accumulate),
     }
 
 
@@ -158,6 +167,7 @@ class TrainJob:
             best_folder=None if folder is None else folder / "best",
             validate=None if folder is None else self._validate,
             greater_is_better=METRICS[self.metric].greater_is_better,
+            used_rows=used_rows(*prepared.part("train")),
             stop=stop,
         )
 
@@ -179,6 +189,7 @@ class TrainJob:
             epsilon=spec.epsilon,
             clip_norm=spec.clip_norm,
             accumulate=spec.accumulate,
+            lanes=int(self.choices["lanes"].value),
             precision=self.choices["precision"].value,
             validate=spec.validations_per_epoch,
             patience=stopping.patience if stopping else None,
@@ -226,6 +237,19 @@ class TrainJob:
                 fix="Choose another metric, or give the split rows of every label.",
             )
         return found
+
+
+def used_rows(features: Features, index: NDArray[np.int64]) -> NDArray[np.int64] | None:
+    """Return the rising token ids of some features; None where they are not all there is to look up."""
+    if set(features.fields) != {"input_ids"}:
+        return None
+    lengths, values = np.diff(features.offsets["input_ids"]), features.values["input_ids"]
+    wanted = np.zeros(len(features), dtype=bool)
+    wanted[index] = True
+    used = np.zeros(int(values.max(initial=0)) + 1, dtype=bool)
+    used[values[np.repeat(wanted, lengths)]] = True
+    used[features.fields["input_ids"].pad] = True
+    return np.flatnonzero(used)
 
 
 def forward(

@@ -238,6 +238,7 @@ ENGLISH: dict[str, str] = {
     "choice.precision": "Precision",
     "choice.attention": "Attention",
     "choice.threads": "Threads",
+    "choice.lanes": "Lanes",
     # blocks without a drawing
     "unknown.title": "Also in evaluation.json",
     "unknown.about": "This version has no drawing for: {kinds}.",
@@ -467,6 +468,7 @@ CHINESE: dict[str, str] = {
     "choice.precision": "精度",
     "choice.attention": "注意力",
     "choice.threads": "线程数",
+    "choice.lanes": "并行通道",
     # blocks without a drawing
     "unknown.title": "evaluation.json 中还有",
     "unknown.about": "本版本不会绘制：{kinds}。",

@@ -14,6 +14,9 @@ from typing import Any
 EAGER_LIMIT = 192
 """Longest 95th percentile of tokens at which eager attention is picked on a CPU (docs/decisions/attention.md)."""
 
+LANE_TOKENS = 512
+"""Fewest tokens of a lane (docs/decisions/lanes.md)."""
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -64,6 +67,23 @@ def choose_attention(setting: str, device: str, long_tokens: int) -> Choice:
     if device == "cpu" and long_tokens <= EAGER_LIMIT:
         return Choice("eager", f"on a CPU eager trains faster at {long_tokens} tokens (95th percentile)")
     return Choice("sdpa", f"fused attention for {device} at {long_tokens} tokens (95th percentile)")
+
+
+def choose_lanes(setting: int | None, device: str, *, threads: int, tokens: int) -> Choice:
+    """Return into how many parts, computed side by side, a micro-batch is cut: as many as there are threads.
+
+    Args:
+        setting: as set, or None.
+        device: such as `cpu`.
+        threads: that compute.
+        tokens: of a micro-batch; no lane gets fewer than `LANE_TOKENS`.
+    """
+    if setting is not None:
+        return Choice(str(setting), "as set")
+    if device != "cpu":
+        return Choice("1", f"a {device} device computes one batch at a time")
+    lanes = max(1, min(threads, tokens // LANE_TOKENS))
+    return Choice(str(lanes), f"{threads} threads, {tokens} tokens in a micro-batch")
 
 
 @cache

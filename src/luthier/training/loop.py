@@ -11,7 +11,7 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,9 +28,11 @@ from luthier.data.draws import torch_seed
 from luthier.data.features import Features
 from luthier.errors import ArtifactError, TrainingError
 from luthier.models.assembly import TaskModel, seeded
+from luthier.models.embedding import hold_used, whole_table
 from luthier.models.tuning.base import Method
 from luthier.objectives import Objective
 from luthier.training.events import Event, Finished, Resumed, Saved, StepDone, Stopped, Validated
+from luthier.training.gradients import Gradients
 from luthier.training.schedule import factor
 from luthier.training.tensors import load_method, load_model, load_optimiser, save_method, save_model, save_optimiser
 from luthier.training.world import World
@@ -51,7 +53,8 @@ class Optimisation:
         betas: of AdamW.
         epsilon: of AdamW.
         clip_norm: largest norm of the mean gradient, or None.
-        accumulate: micro-batches that a step is cut into on each rank.
+        accumulate: micro-batches, one after another, that a step is cut into on each rank.
+        lanes: parts of a micro-batch that are computed side by side, see `training.gradients`.
         precision: `fp32` or `bf16` (autocast; parameters and optimiser stay fp32).
         validate: validations per epoch.
         patience: validations without progress before training ends, or None.
@@ -69,6 +72,7 @@ class Optimisation:
     epsilon: float = 1e-8
     clip_norm: float | None = 1.0
     accumulate: int = 1
+    lanes: int = 1
     precision: str = "fp32"
     validate: int = 1
     patience: int | None = None
@@ -90,6 +94,7 @@ class Position:
     best_step: int = 0
     best_value: float | None = None
     misses: int = 0
+    decay: float = 1.0
     stopped_early: bool = False
     method: dict[str, Any] = field(default_factory=dict)
 
@@ -109,6 +114,8 @@ class Fit:
         best_folder: where the best weights go.
         validate: returns `{metric: value}` with the deciding one first; None validates never.
         greater_is_better: of the deciding metric.
+        used_rows: rising numbers of the input embedding's rows that `features` holds; the others are kept out of the
+            way (`models.embedding`). None trains the whole table.
         stop: asked after each step.
     """
 
@@ -126,11 +133,11 @@ class Fit:
         best_folder: Path | None = None,
         validate: Callable[[TaskModel], Mapping[str, float]] | None = None,
         greater_is_better: bool = True,
+        used_rows: NDArray[np.int64] | None = None,
         stop: Callable[[], bool] = lambda: False,
     ) -> None:
         self.model = model
         self.method = method
-        self.objective = objective
         self.features = features
         self.cost = features.total_cost
         self.order = order
@@ -145,6 +152,7 @@ class Fit:
         self.total = sum(len(order(epoch)) for epoch in range(numbers.epochs))
         with seeded(torch_seed(numbers.seed, "method")):
             method.set_up(model, self.total)
+        self.held = None if used_rows is None else hold_used(model.backbone, torch.from_numpy(used_rows))
         world.wrap(model)
         groups = method.parameter_groups(model, learning_rate=numbers.learning_rate, weight_decay=numbers.weight_decay)
         if not groups:
@@ -152,6 +160,17 @@ class Fit:
         self.optimiser = torch.optim.AdamW(groups, betas=numbers.betas, eps=numbers.epsilon, fused=True)
         self.peaks = [group["lr"] for group in self.optimiser.param_groups]
         self.parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
+        self.gradients = Gradients(
+            model,
+            objective,
+            features,
+            self.parameters,
+            precision=numbers.precision,
+            device=world.device,
+            lanes=numbers.lanes,
+            seed=numbers.seed,
+            rank=world.rank,
+        )
         self.kept = {name for group in self.optimiser.param_groups for name in group["names"]}
 
     def __iter__(self) -> Iterator[Event]:
@@ -191,12 +210,8 @@ class Fit:
         self.model.train()
         self.method.before_step(self.model, now.step)
         self.optimiser.zero_grad(set_to_none=True)
-        sums = torch.zeros(2, dtype=torch.float64)
-        parts = pieces(rows, self.cost, world.size * numbers.accumulate)
-        for micro, part in enumerate(parts[world.rank :: world.size]):
-            if len(part):
-                sums += self._backward(part, micro)
-        loss, weight = self._reduced(sums)
+        parts = pieces(rows, self.cost, world.size * numbers.accumulate * numbers.lanes)
+        loss, weight = self._reduced(self.gradients.add(parts[world.rank :: world.size], now.step))
         loss += self._penalty(weight)
         if not math.isfinite(loss):
             raise TrainingError(f"the loss is {loss} at step {now.step + 1}.", where=self._named(rows), fix=NOT_FINITE)
@@ -206,22 +221,13 @@ class Fit:
                 f"a gradient is {norm} at step {now.step + 1}.", where=self._named(rows), fix=NOT_FINITE
             )
         self.optimiser.step()
+        self._decay_unused()
         self.method.after_step(self.model, now.step)
         tokens = int(self.cost[rows].sum())
         now.step, now.index = now.step + 1, now.index + 1
         now.rows, now.tokens = now.rows + len(rows), now.tokens + tokens
         lr = self.optimiser.param_groups[0]["lr"]
         return StepDone(now.step, self.total, now.epoch, loss / weight, lr, norm, len(rows), tokens, 0.0, 0.0)
-
-    def _backward(self, part: NDArray[np.int64], micro: int) -> Tensor:
-        """Add the gradient of a micro-batch's loss sum; return (loss sum, weight)."""
-        batch = to_torch(self.features.collate(part), self.world.device)
-        torch.manual_seed(torch_seed(self.numbers.seed, "dropout", self.position.step, micro, self.world.rank))
-        with autocast(self.numbers.precision, self.world.device):
-            terms = self.objective.step(self.model, batch)
-        torch.stack([loss for loss, _ in terms.values()]).sum().backward()  # type: ignore[no-untyped-call]
-        with torch.no_grad():
-            return torch.stack([torch.stack(term).double().cpu() for term in terms.values()]).sum(dim=0)
 
     def _reduced(self, sums: Tensor) -> tuple[float, float]:
         """Sum loss, weight and gradients over ranks; return the first two."""
@@ -252,8 +258,24 @@ class Fit:
         torch._foreach_mul_(gradients, shrink / weight)
         return norm
 
+    def _decay_unused(self) -> None:
+        """Decay the embedding rows without a gradient as AdamW would."""
+        if self.held is None or self.held.weight.grad is None:
+            return
+        for group in self.optimiser.param_groups:
+            if any(parameter is self.held.weight for parameter in group["params"]):
+                self.held.decay *= 1.0 - group["lr"] * group["weight_decay"]
+
+    def whole(self) -> AbstractContextManager[None]:
+        """Return a context in which the model has all rows of its embedding table."""
+        return whole_table(self.model.backbone, self.held)
+
     def _look(self) -> Validated:
         """Validate, and keep the weights if they are the best so far."""
+        with self.whole():
+            return self._judge()
+
+    def _judge(self) -> Validated:
         assert self.validate is not None, "only called with a validation"
         now = self.position
         metrics = dict(self.validate(self.model))
@@ -283,6 +305,7 @@ class Fit:
             return
         start = time.monotonic()
         self.position.method = self.method.state()
+        self.position.decay = self.held.decay if self.held else 1.0
         if self.world.rank == 0:
             self.store.save(self.position.step, asdict(self.position), self._write_tensors)
             self._prune_best()
@@ -310,6 +333,8 @@ class Fit:
         load_optimiser(self.optimiser, found.path)
         self.position = Position(**found.state)
         self.method.load_state(self.position.method, load_method(found.path))
+        if self.held is not None:
+            self.held.decay = self.position.decay
         yield Resumed(found.step, self.total, tuple(notes))
 
     def _best(self, step: int) -> Path:
@@ -333,8 +358,11 @@ class Fit:
                 shutil.rmtree(path)
 
     def _take_best(self) -> None:
-        """Load the best weights, verified."""
+        """Leave the model whole, with the best weights, verified."""
         now = self.position
+        if self.held is not None:
+            self.model.backbone.set_input_embeddings(self.held.restored())  # type: ignore[operator]
+            self.held = None
         self.world.barrier()
         if self.best_folder is None or now.best_step in {0, now.step}:
             return
@@ -348,13 +376,3 @@ class Fit:
 
 
 NOT_FINITE = "Lower train.learning_rate, or set train.precision to fp32; the last checkpoint is kept."
-
-
-def autocast(precision: str, device: torch.device) -> Any:
-    """Return the context in which a forward pass runs at a precision."""
-    return torch.autocast(device.type, dtype=torch.bfloat16) if precision == "bf16" else nullcontext()
-
-
-def to_torch(batch: Mapping[str, NDArray[Any]], device: torch.device) -> dict[str, Tensor]:
-    """Return a collated batch as tensors on a device."""
-    return {name: torch.from_numpy(array).to(device, non_blocking=True) for name, array in batch.items()}

@@ -23,7 +23,8 @@ from luthier.models.tuning.full import Full
 from luthier.objectives.classification import Classification
 from luthier.tasks.base import HeadSpec
 from luthier.training.events import Finished, Resumed, Saved, StepDone, Stopped, Validated
-from luthier.training.loop import Fit, Optimisation, to_torch
+from luthier.training.gradients import to_torch
+from luthier.training.loop import Fit, Optimisation
 from luthier.training.schedule import factor
 from luthier.training.world import LocalWorld
 
@@ -58,6 +59,7 @@ def fit(
     stop: Callable[[], bool] = lambda: False,
     objective: Classification | None = None,
     world: Any = None,
+    used_rows: Any = None,
     **numbers: Any,
 ) -> Fit:
     rows = features()
@@ -83,6 +85,7 @@ def fit(
         store=None if store is None else CheckpointStore(store / "c", run_fingerprint="r", keep=2),
         best_folder=None if store is None else store / "b",
         validate=None if store is None else validate,
+        used_rows=used_rows,
         stop=stop,
     )
 

@@ -1,0 +1,148 @@
+"""The gradient of a step: sums over its micro-batches, one after another or side by side.
+
+On a CPU two halves of a batch, each on a thread of its own, are done sooner than the whole on two threads: the small
+operations between the products then run in parallel as well, and nobody waits at the end of each. So a batch is cut
+into as many parts as there are lanes; a lane is a thread that does forward and backward of one part. The parts'
+gradients are added in their order: the number of lanes may change the last bit of a sum, their speed may not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from luthier.data.draws import torch_seed
+from luthier.data.features import Features
+from luthier.objectives import Objective
+from luthier.training.dropout import KeyedDropout
+
+Rows = NDArray[np.int64]
+LaneResult = tuple[Tensor, Sequence[Tensor | None]]
+
+
+class Gradients:
+    """Loss sums and gradient sums of micro-batches.
+
+    Args:
+        model: in training mode when `add` is called.
+        objective: a batch to loss sums.
+        features: what the rows' numbers are of.
+        parameters: that may get a gradient.
+        precision: of the forward pass, see `autocast`.
+        device: where to compute.
+        lanes: micro-batches at the same time; only on a CPU.
+        seed: of the draws.
+        rank: of this process.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        objective: Objective,
+        features: Features,
+        parameters: Sequence[nn.Parameter],
+        *,
+        precision: str,
+        device: torch.device,
+        lanes: int,
+        seed: int,
+        rank: int,
+    ) -> None:
+        self.model = model
+        self.objective = objective
+        self.features = features
+        self.parameters = parameters
+        self.precision = precision
+        self.device = device
+        self.lanes = lanes
+        self.seed = seed
+        self.rank = rank
+        self._pool: ThreadPoolExecutor | None = None
+
+    def add(self, parts: Sequence[Rows], step: int) -> Tensor:
+        """Add the gradients of some micro-batches to the parameters'; return (loss sum, weight), float64.
+
+        Args:
+            parts: row numbers of each; empty ones count as nothing.
+            step: of the optimiser, for the draws.
+        """
+        jobs = [(rows, step, micro) for micro, rows in enumerate(parts) if len(rows)]
+        sums = torch.zeros(2, dtype=torch.float64)
+        if self.lanes == 1:
+            for job in jobs:
+                loss, found = self._forward(*job)
+                loss.backward()  # type: ignore[no-untyped-call]
+                sums += found
+            return sums
+        for start in range(0, len(jobs), self.lanes):
+            sums += self._side_by_side(jobs[start : start + self.lanes])
+        return sums
+
+    def _side_by_side(self, jobs: Sequence[tuple[Rows, int, int]]) -> Tensor:
+        """Do one micro-batch on each lane."""
+        self._pool = self._pool or ThreadPoolExecutor(self.lanes, "lane")
+        threads = torch.get_num_threads()
+        moving = [parameter for parameter in self.parameters if parameter.requires_grad]
+        share = max(1, threads // self.lanes)
+        try:
+            results = list(self._pool.map(lambda job: self._lane(job, moving, share), jobs))
+        finally:
+            torch.set_num_threads(threads)  # MKL's number is one for all threads
+        for parameter, *gradients in zip(moving, *(found for _, found in results), strict=True):
+            _add_to(parameter, gradients)
+        return torch.stack([sums for sums, _ in results]).sum(dim=0)
+
+    def _lane(self, job: tuple[Rows, int, int], moving: Sequence[nn.Parameter], threads: int) -> LaneResult:
+        torch.set_num_threads(threads)
+        loss, sums = self._forward(*job)
+        return sums, torch.autograd.grad(loss, moving, allow_unused=True)
+
+    def _forward(self, rows: Rows, step: int, micro: int) -> tuple[Tensor, Tensor]:
+        """Return the loss sum with its graph, and (loss sum, weight) on the CPU."""
+        batch = to_torch(self.features.collate(rows), self.device)
+        key = (self.seed, "dropout", step, micro, self.rank)
+        alone = self.lanes == 1
+        if alone:
+            torch.manual_seed(torch_seed(*key))
+        draws = KeyedDropout(*key, alone=alone) if self.device.type == "cpu" else nullcontext()
+        with autocast(self.precision, self.device, keep_casts=alone), draws:
+            terms = self.objective.step(self.model, batch)
+        loss = torch.stack([loss for loss, _ in terms.values()]).sum()
+        with torch.no_grad():
+            sums = torch.stack([torch.stack(term).double().cpu() for term in terms.values()]).sum(dim=0)
+        return loss, sums
+
+
+def _add_to(parameter: nn.Parameter, gradients: Sequence[Tensor | None]) -> None:
+    for gradient in gradients:
+        if gradient is None:
+            continue
+        if parameter.grad is None:
+            parameter.grad = gradient
+        else:
+            parameter.grad += gradient
+
+
+def autocast(precision: str, device: torch.device, *, keep_casts: bool = True) -> Any:
+    """Return the context in which a forward pass runs at a precision.
+
+    Args:
+        precision: `fp32`, or `bf16` for autocast.
+        device: where.
+        keep_casts: keep weights cast once for the whole block, in a store that all threads share.
+    """
+    if precision != "bf16":
+        return nullcontext()
+    return torch.autocast(device.type, dtype=torch.bfloat16, cache_enabled=keep_casts)
+
+
+def to_torch(batch: Mapping[str, NDArray[Any]], device: torch.device) -> dict[str, Tensor]:
+    """Return a collated batch as tensors on a device."""
+    return {name: torch.from_numpy(array).to(device, non_blocking=True) for name, array in batch.items()}
