@@ -49,8 +49,8 @@ def load_model(model: nn.Module, folder: Path, names: Collection[str]) -> None:
 
 
 def _kept(model: nn.Module, names: Collection[str]) -> dict[str, Tensor]:
-    frozen = {name for name, _ in model.named_parameters(remove_duplicate=False)} - set(names)
-    return {name: tensor for name, tensor in model.state_dict().items() if name not in frozen}
+    wanted = {*names, *(name for name, _ in model.named_buffers())}
+    return {name: tensor for name, tensor in model.state_dict().items() if name in wanted}
 
 
 def save_method(tensors: Mapping[str, Tensor], folder: Path) -> None:

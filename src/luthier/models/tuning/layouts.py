@@ -60,6 +60,15 @@ _BERT = Layout(
     feed_forward=("intermediate.dense", "output.dense"),
 )
 
+_LLAMA = Layout(
+    layers="layers",
+    embeddings=("embed_tokens",),
+    query_value=("self_attn.q_proj", "self_attn.v_proj"),
+    key_value=("self_attn.k_proj", "self_attn.v_proj"),
+    attention=("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj"),
+    feed_forward=("mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"),
+)
+
 LAYOUTS: dict[str, Layout] = {
     "bert": _BERT,
     "roberta": _BERT,
@@ -88,14 +97,8 @@ LAYOUTS: dict[str, Layout] = {
         feed_forward=("mlp.c_fc", "mlp.c_proj"),
         transposed=True,
     ),
-    "llama": Layout(
-        layers="layers",
-        embeddings=("embed_tokens",),
-        query_value=("self_attn.q_proj", "self_attn.v_proj"),
-        key_value=("self_attn.k_proj", "self_attn.v_proj"),
-        attention=("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj"),
-        feed_forward=("mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"),
-    ),
+    "llama": _LLAMA,
+    "qwen2": _LLAMA,
 }
 
 

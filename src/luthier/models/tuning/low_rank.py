@@ -48,7 +48,7 @@ class Lora(Method):
         Hu et al. 2022, "LoRA: Low-Rank Adaptation of Large Language Models".
     """
 
-    settings = LoraSettings
+    settings: ClassVar[type | None] = LoraSettings
     needs_layout = True
     rank_stabilised: ClassVar[bool] = False
     decomposed: ClassVar[bool] = False

@@ -7,12 +7,17 @@ from typing import Any
 
 from luthier.config import build_settings
 from luthier.errors import ModelError
+from luthier.models.tuning.adalora import AdaLora
 from luthier.models.tuning.base import Method
+from luthier.models.tuning.bottleneck import Houlsby, Pfeiffer
 from luthier.models.tuning.frozen import BitFit, Freeze, HeadOnly
 from luthier.models.tuning.full import Full, LayerDecay
 from luthier.models.tuning.gradual import Gradual
 from luthier.models.tuning.layouts import LAYOUTS
 from luthier.models.tuning.low_rank import Dora, Lora, RankStabilisedLora
+from luthier.models.tuning.prompts import Prefix, Prompt, PTuning
+from luthier.models.tuning.quantised import Qlora
+from luthier.models.tuning.scaling import Ia3
 
 METHODS: dict[str, type[Method]] = {
     "full": Full,
@@ -24,6 +29,14 @@ METHODS: dict[str, type[Method]] = {
     "lora": Lora,
     "rslora": RankStabilisedLora,
     "dora": Dora,
+    "adalora": AdaLora,
+    "qlora": Qlora,
+    "ia3": Ia3,
+    "adapter-houlsby": Houlsby,
+    "adapter-pfeiffer": Pfeiffer,
+    "prefix": Prefix,
+    "prompt": Prompt,
+    "p-tuning": PTuning,
 }
 
 
