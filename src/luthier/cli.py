@@ -60,6 +60,7 @@ def run(options: argparse.Namespace) -> int:
             run_dir=options.run_dir,
             overrides=options.set,
             fresh=options.fresh,
+            allowed=options.allow_changed,
             emit=progress,
             stop=stop,
         )
@@ -254,6 +255,14 @@ def _parser() -> argparse.ArgumentParser:
     _project_options(one)
     one.add_argument("--run-dir", metavar="DIR", help="the run's folder (runs/<name>)")
     one.add_argument("--fresh", action="store_true", help="start over; the old folder is kept aside")
+    one.add_argument(
+        "--allow-changed",
+        action="append",
+        default=[],
+        metavar="KEY",
+        help="go on although KEY differs from the run's start: a key such as train.epochs, or data, model, code, "
+        "threads, processor, processes",
+    )
     one = _add(commands, "compare", compare)
     one.add_argument("before", metavar="RUN", help="a run's folder")
     one.add_argument("after", metavar="RUN", help="another run's folder")

@@ -6,8 +6,9 @@ prints it without a traceback and leaves with its exit code. Anything else that 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 
 class LuthierError(Exception):
@@ -77,6 +78,23 @@ class ArtifactError(LuthierError):
 
 class TrainingError(LuthierError):
     """Training cannot go on: the loss or a gradient is not finite, or nothing is left to train."""
+
+
+class NonFiniteError(TrainingError):
+    """A step's loss or gradient is not finite.
+
+    Args:
+        what: as in `LuthierError`.
+        where: the first rows of the step.
+        fix: what to do about it.
+        batch: the step for inspection: JSON-like, with `rows`, the row numbers in the training source.
+    """
+
+    def __init__(
+        self, what: str, *, where: str | None = None, fix: str | None = None, batch: Mapping[str, Any] | None = None
+    ) -> None:
+        super().__init__(what, where=where, fix=fix)
+        self.batch = dict(batch or {})
 
 
 class ContractError(LuthierError):

@@ -3,23 +3,26 @@
 A checkpoint is a folder `step-00000123` with safetensors files (tensors by parameter name), `state.json` and, last,
 `manifest.json`. It is written to a temporary folder on the same file system, flushed, and renamed. Older ones are
 pruned only after the newer one was read back and verified. A damaged one is moved to `quarantine/` and named; the one
-before it is used.
+before it is used. `begun` marks that there was one, so that a folder whose checkpoints were all removed is told from
+one that has none yet.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from luthier.artifacts.files import fsync_folder, read_json
+from luthier.artifacts.files import fsync_folder, read_json, write_bytes_atomic
 from luthier.artifacts.manifest import new_folder, read_manifest, remove_leftovers, seal, verify_files
 from luthier.errors import ArtifactError
 
 PREFIX = "step-"
+BEGUN = "begun"
 CHECKPOINT_SCHEMA_VERSION = 1
 
 
@@ -67,16 +70,30 @@ class CheckpointStore:
             (folder / "state.json").write_text(json.dumps(state, allow_nan=False), encoding="utf-8")
             seal(folder, self._head(step))
         verify_files(target, read_manifest(target))
-        for old in self.steps()[: -self.keep]:
+        if not (self.folder / BEGUN).exists():
+            write_bytes_atomic(self.folder / BEGUN, b"")
+        for old in [one for one in self.steps() if one < step][: -self.keep + 1 or None]:
             shutil.rmtree(self._path(old))
         return target
 
     def states(self) -> list[dict[str, Any]]:
-        """Return the state of each checkpoint on disk, without verifying it."""
-        return [read_json(self._path(step) / "state.json") for step in self.steps()]
+        """Return the state of each checkpoint on disk, without verifying it; one that cannot be read is left out."""
+        found = []
+        for step in self.steps():
+            with suppress(OSError, ValueError):
+                found.append(read_json(self._path(step) / "state.json"))
+        return found
 
-    def latest(self) -> tuple[Checkpoint | None, list[str]]:
+    def latest(
+        self, check: Callable[[Mapping[str, Any]], None] = lambda _: None
+    ) -> tuple[Checkpoint | None, list[str]]:
         """Return the newest whole checkpoint, and a sentence for each damaged one that was set aside.
+
+        Args:
+            check: given a checkpoint's state, raises an ArtifactError where what it speaks of is damaged.
+
+        Returns:
+            None and no sentence where no checkpoint was ever written.
 
         Raises:
             ArtifactError: a checkpoint of another run lies here.
@@ -85,7 +102,9 @@ class CheckpointStore:
         for step in reversed(self.steps()):
             path = self._path(step)
             try:
-                return self._read(path, step), notes
+                found = self._read(path, step)
+                check(found.state)
+                return found, notes
             except _ForeignError as error:
                 raise ArtifactError(
                     str(error.what),
@@ -93,7 +112,9 @@ class CheckpointStore:
                     fix="Choose another --run-dir, or start over with --fresh.",
                 ) from None
             except ArtifactError as error:
-                notes.append(f"{error} It was moved to {self._quarantine(path)}.")
+                notes.append(f"{error} The checkpoint was moved to {self._quarantine(path)}.")
+        if not notes and (self.folder / BEGUN).exists():
+            notes.append("They were all removed.")
         return None, notes
 
     def _read(self, path: Path, step: int) -> Checkpoint:

@@ -2,14 +2,68 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import re
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from luthier.errors import ArtifactError
+
 HOME_VARIABLE = "LUTHIER_HOME"
+# What a file system may answer that is no fault of ours.
+DISK_ERRORS = frozenset(
+    {
+        errno.EACCES,
+        errno.EDQUOT,
+        errno.EFBIG,
+        errno.EIO,
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.ENOSPC,
+        errno.EPERM,
+        errno.EROFS,
+        errno.ESTALE,
+    }
+)
+
+
+@contextmanager
+def disk_errors_named(folder: Path) -> Iterator[None]:
+    """Turn what the file system refuses inside the block into a sentence.
+
+    Args:
+        folder: named where the refusal names no file.
+
+    Raises:
+        ArtifactError: a full disk, a read-only folder, a failing device or the like.
+    """
+    try:
+        yield
+    except Exception as error:
+        number = _disk_error(error)
+        if number is None:
+            raise
+        where = error.filename if isinstance(error, OSError) and error.filename else folder
+        raise ArtifactError(
+            f"the file system refuses: {os.strerror(number)}.",
+            where=str(where),
+            fix="Nothing is lost: make room or give access, then give the same command again.",
+        ) from error
+
+
+def _disk_error(error: Exception) -> int | None:
+    """Return the number of the file system's error behind an exception; None where it is about something else."""
+    number = error.errno if isinstance(error, OSError) else None
+    if number is None and type(error).__module__.startswith(("safetensors", "pyarrow", "tokenizers")):
+        found = re.search(r"(?:os error|Errno) (\d+)", str(error))
+        number = int(found[1]) if found else None
+    return number if number in DISK_ERRORS else None
 
 
 def home() -> Path:

@@ -117,7 +117,7 @@ def new_folder(target: Path) -> Iterator[Path]:
     """Yield a temporary folder beside `target` that takes its name on leaving; on an error nothing is left.
 
     The caller seals the folder. An older folder of that name is replaced: it is moved aside first and removed last, so
-    that a crash in between leaves a whole folder under one of the two names.
+    that a crash in between leaves a whole folder under one of the two names; `remove_leftovers` gives it its name back.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp"))
@@ -132,15 +132,25 @@ def new_folder(target: Path) -> Iterator[Path]:
     if target.exists():
         aside = target.with_name(f".{target.name}.{os.getpid()}.old")
         target.rename(aside)
-    temporary.rename(target)
+    try:
+        temporary.rename(target)
+    except BaseException:
+        if aside is not None:
+            aside.rename(target)
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
     fsync_folder(target.parent)
     if aside is not None:
         shutil.rmtree(aside, ignore_errors=True)
 
 
 def remove_leftovers(parent: Path) -> None:
-    """Remove temporary folders and files that a killed process left in a folder."""
+    """Remove temporary folders and files that a killed process left in a folder.
+
+    A folder that was moved aside and whose successor never took its name gets its name back.
+    """
     for path in parent.glob(".*.tmp"):
         shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
     for path in parent.glob(".*.old"):
-        shutil.rmtree(path, ignore_errors=True)
+        target = path.with_name(path.name.removeprefix(".").rsplit(".", 2)[0])
+        shutil.rmtree(path, ignore_errors=True) if target.exists() else path.rename(target)

@@ -123,9 +123,17 @@ class RunDir:
         hashes = {path.relative_to(self.path).as_posix(): sha256_file(path) for path in outputs}
         record = StageRecord(fingerprint, hashes, round(seconds, 3), round(cpu_seconds, 3), result)
         self._stages[stage] = record
+        self._write()
+        return record
+
+    def forget(self, stage: str) -> None:
+        """Drop a stage's record before it is done again, so that half of it is never taken for the whole."""
+        if self._stages.pop(stage, None) is not None:
+            self._write()
+
+    def _write(self) -> None:
         stages = {name: asdict(one) for name, one in self._stages.items()}
         write_json_atomic(self.record_path, {"schema_version": RUN_SCHEMA_VERSION, "stages": stages})
-        return record
 
     def note_test_read(self, *, split: str, rows: int, weights_sha256: str) -> None:
         """Append to the ledger that the test split was read, before it is read."""

@@ -366,6 +366,12 @@ class TrainSpec(Block):
     early_stopping: EarlyStoppingSpec | None = Field(
         default=None, description="When to stop before the last epoch; null trains them all."
     )
+    skip_non_finite: Annotated[int, Unit("optimiser steps")] = Field(
+        default=0,
+        ge=0,
+        description="How many steps whose loss or gradient is not finite are left out, and counted, before training "
+        "stops; 0 stops at the first.",
+    )
     checkpoint_seconds: Annotated[float, Unit("seconds of work")] = Field(
         default=20.0,
         gt=0,

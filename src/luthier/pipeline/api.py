@@ -79,6 +79,7 @@ def run(
     run_dir: str | Path | None = None,
     overrides: Sequence[str] = (),
     fresh: bool = False,
+    allow_changed: Sequence[str] = (),
     data: Any = None,
     on_event: Callable[[RunEvent], None] = lambda _: None,
 ) -> RunResult:
@@ -89,13 +90,23 @@ def run(
         run_dir: the run's folder; default `runs/<name>` in the working folder.
         overrides: texts such as `train.epochs=5`.
         fresh: start over; the old folder is kept aside.
+        allow_changed: keys that may differ from the run's start when it goes on, such as `train.epochs` or `data`.
         data: a pandas DataFrame or an Arrow table that takes the place of `data.train`.
         on_event: told what happens.
 
     Raises:
         LuthierError: what is wrong, where, and what to do.
     """
-    return RunResult(stages.run(project, run_dir=run_dir, overrides=overrides, fresh=fresh, frame=data, emit=on_event))
+    values = stages.run(
+        project,
+        run_dir=run_dir,
+        overrides=overrides,
+        fresh=fresh,
+        allowed=allow_changed,
+        frame=data,
+        emit=on_event,
+    )
+    return RunResult(values)
 
 
 def check(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from luthier.training.events import Event, Finished, Resumed, Stopped, Validated
+from luthier.training.events import Event, Finished, Resumed, Skipped, Stopped, Validated
 
 TITLES = {
     "check": "Check",
@@ -63,6 +63,8 @@ def as_line(event: RunEvent) -> str:
         case Validated(step=step, metrics=metrics, best=best):
             listed = "  ".join(f"{name} {value:.4f}" for name, value in metrics.items())
             return f"  validation after step {step}: {listed}{'  (best so far)' if best else ''}"
+        case Skipped(step=step, what=what, skipped=skipped):
+            return f"  step {step} was skipped, {skipped} so far: {what}"
         case Stopped(step=step):
             return f"  stopped after step {step}"
         case Finished(steps=steps, seconds=seconds, rows=rows, best_step=best_step):

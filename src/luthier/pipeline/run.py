@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from luthier.artifacts.check import CheckReport
 from luthier.artifacts.evaluation import EvalReport
-from luthier.artifacts.files import fingerprint, read_json, write_json_atomic
+from luthier.artifacts.files import disk_errors_named, fingerprint, write_json_atomic
 from luthier.artifacts.run import RunDir, StageRecord, set_aside
 from luthier.config import LoadedProject, Plan, Project, read_project, resolve
-from luthier.errors import ArtifactError, StoppedError
+from luthier.errors import StoppedError
+from luthier.pipeline import resuming
 from luthier.pipeline.events import Noted, RunEvent, StageDone, StageSkipped, StageStarted, as_line
 from luthier.pipeline.names import known_names
 from luthier.pipeline.prepared import Prepared
@@ -39,6 +40,7 @@ def run(
     run_dir: str | Path | None = None,
     overrides: Sequence[str] = (),
     fresh: bool = False,
+    allowed: Sequence[str] = (),
     frame: Any = None,
     emit: Emit = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
@@ -50,6 +52,7 @@ def run(
         run_dir: the run's folder; default `runs/<name>` in the working folder.
         overrides: texts such as `train.epochs=5`.
         fresh: start over; the old folder is kept aside.
+        allowed: keys that may differ from the run's start when it goes on, such as `train.epochs`, `data`, `code`.
         frame: a pandas DataFrame or an Arrow table that takes the place of `data.train`.
         emit: told what happens.
         stop: asked often; when it says yes, training leaves a checkpoint and the run ends.
@@ -65,12 +68,13 @@ def run(
     """
     loaded, prepared = open_project(source, overrides, frame)
     folder = Path(run_dir) if run_dir is not None else Path("runs") / loaded.project.name
-    if fresh and (aside := set_aside(folder)) is not None:
-        emit(Noted(f"the old run was kept in {aside}"))
-    folder = folder.resolve()
-    record = RunDir(folder)
-    with record.lock():
-        return _Execution(loaded, prepared, record, _logged(record, emit), stop).result()
+    with disk_errors_named(folder):
+        if fresh and (aside := set_aside(folder)) is not None:
+            emit(Noted(f"the old run was kept in {aside}"))
+        folder = folder.resolve()
+        record = RunDir(folder)
+        with record.lock():
+            return _Execution(loaded, prepared, record, _logged(record, emit), stop, tuple(allowed)).result()
 
 
 def _logged(record: RunDir, emit: Emit) -> Emit:
@@ -106,7 +110,9 @@ class _Execution:
     record: RunDir
     emit: Emit
     stop: Callable[[], bool]
+    allowed: tuple[str, ...] = ()
     choices: dict[str, Choice] = field(default_factory=dict)
+    changed: set[str] = field(default_factory=set)
 
     @property
     def plan(self) -> Plan:
@@ -142,8 +148,10 @@ class _Execution:
 
     def _train_inputs(self) -> dict[str, Any]:
         stage = next(one for one in self.plan.stages if one.stage == "train")
-        spec = stage.spec.model_dump(mode="json", exclude={"checkpoint_seconds", "keep_checkpoints"})
-        return {"method": stage.method.model_dump(mode="json"), "train": spec, "seed": self.plan.seed}
+        spec = stage.spec.model_dump(mode="json", exclude=set(resuming.FREE))
+        inputs = {"method": stage.method.model_dump(mode="json"), "train": spec, "seed": self.plan.seed}
+        changes = resuming.accepted(self.record)
+        return {**inputs, "changes": changes} if changes else inputs
 
     def _do(self, stage: str, made_from: str) -> StageRecord:
         work = {
@@ -187,9 +195,12 @@ class _Execution:
 
         self._choose()
         folder = self.folder("train")
+        self.record.forget("train")
+        job = TrainJob(self.prepared, self.choices)
+        origin = resuming.origin(folder, job.fingerprint(), len(resuming.accepted(self.record)))
         finished: Finished | None = None
         with engine(self.choices):
-            for event in train(TrainJob(self.prepared, self.choices), folder, stop=self.stop):
+            for event in train(replace(job, origin=origin), folder, stop=self.stop):
                 self.emit(event)
                 if isinstance(event, Stopped):
                     raise self._stopped(f"stopped after step {event.step}; a checkpoint was written.")
@@ -234,17 +245,25 @@ class _Execution:
         return [path], {}
 
     def _choose(self) -> None:
-        """Take the choices of the run's start, or make and record them."""
+        """Take the choices of the run's start, or make and record them.
+
+        A training that was begun keeps them, but for those whose setting was allowed to change.
+        """
         from luthier.pipeline.training import choose
 
         if self.choices:
             return
         path = self.record.path / "choices.json"
         made_from = fingerprint([self.prepared.fingerprint, self._train_inputs()])
-        if path.exists() and (found := read_json(path))["made_from"] == made_from:
-            self.choices = {name: Choice(**choice) for name, choice in found["choices"].items()}
+        found = resuming.read_whole(path) if path.exists() else {}
+        kept = {name: Choice(**choice) for name, choice in found.get("choices", {}).items()}
+        if found and found["made_from"] == made_from:
+            self.choices = kept
             return
         self.choices = choose(self.prepared)
+        if resuming.newest_step(self.record.path):
+            stay = {name for name in kept if self.changed.isdisjoint({name, f"train.{name}"})}
+            self.choices |= {name: kept[name] for name in stay & self.choices.keys()}
         listed = {name: asdict(choice) for name, choice in self.choices.items()}
         write_json_atomic(path, {"made_from": made_from, "choices": listed, "hardware": describe()})
         for name, choice in self.choices.items():
@@ -254,27 +273,13 @@ class _Execution:
         """Keep the plan in the folder; refuse a folder whose training was begun from other inputs.
 
         Raises:
-            ArtifactError: names what differs.
+            ArtifactError: names what differs and was not allowed to.
         """
-        path = self.record.plan_path
-        new = self.plan.model_dump(mode="json")
-        inputs = {"sources": {name: rows.fingerprint for name, rows in self.prepared.sources.items()}}
-        begun = (self.record.path / "train").exists()
-        if path.exists() and begun:
-            old = read_json(path)
-            changed = _differences(_training_part(old["plan"]), _training_part(new))
-            changed += [
-                f"the rows of {name} changed"
-                for name, digest in inputs["sources"].items()
-                if old["inputs"]["sources"].get(name) not in {None, digest}
-            ]
-            if changed:
-                raise ArtifactError(
-                    f"holds a run from other inputs: {'; '.join(changed)}.",
-                    where=str(self.record.path),
-                    fix="Choose another folder with --run-dir, or start over with --fresh (the old folder is kept).",
-                )
-        write_json_atomic(path, {"plan": new, "inputs": inputs, "luthier": __version__})
+        resuming.check_allowed(self.allowed, self.prepared)
+        changes = resuming.accept(self.record, self.prepared, self.allowed)
+        self.changed = {change.key for change in changes}
+        for line in resuming.told(changes):
+            self.emit(Noted(line))
         if self.loaded.text is not None:
             self.record.write_text("project.yaml", self.loaded.text)
 
@@ -315,27 +320,3 @@ class _Execution:
 
     def _stopped(self, what: str) -> StoppedError:
         return StoppedError(what, where=str(self.record.path), fix="Give the same command again to go on from there.")
-
-
-def _training_part(plan: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what of a plan decides the weights, as flat dotted keys."""
-    train = next(stage for stage in plan["stages"] if stage["stage"] == "train")
-    spec = {key: value for key, value in train["spec"].items() if key not in {"checkpoint_seconds", "keep_checkpoints"}}
-    return {
-        "seed": plan["seed"],
-        **_flat(plan["tasks"]["main"], ""),
-        **_flat(train["method"], "method."),
-        **_flat(spec, "train."),
-    }
-
-
-def _flat(value: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, item in value.items():
-        flat |= _flat(item, f"{prefix}{key}.") if isinstance(item, Mapping) else {f"{prefix}{key}": item}
-    return flat
-
-
-def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    keys = dict.fromkeys([*old, *new])
-    return [f"{key} was {old.get(key)!r}, is {new.get(key)!r}" for key in keys if old.get(key) != new.get(key)]

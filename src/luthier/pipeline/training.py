@@ -6,7 +6,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from luthier.config import TrainStage
 from luthier.config.project import TrainSpec
 from luthier.data.batches import sorted_batches
 from luthier.data.features import Features
-from luthier.errors import TrainingError
+from luthier.errors import NonFiniteError, TrainingError
 from luthier.evaluation.kinds import EVALUATIONS
 from luthier.metrics.registry import METRICS
 from luthier.models.adapters import FOLDER, write_adapter
@@ -33,8 +33,9 @@ from luthier.models.tuning.base import Method
 from luthier.models.tuning.table import build_method
 from luthier.objectives import build_objective
 from luthier.pipeline.prepared import Prepared
+from luthier.pipeline.resuming import FREE
 from luthier.training.allocator import retained
-from luthier.training.events import Event, Finished, Resumed, StepDone, Stopped, Validated
+from luthier.training.events import Event, Finished, Resumed, Skipped, StepDone, Stopped, Validated
 from luthier.training.gradients import autocast, to_torch
 from luthier.training.hardware import (
     Choice,
@@ -90,10 +91,12 @@ class TrainJob:
     Attributes:
         prepared: the inputs.
         choices: what `auto` picked; a resumed run takes those of its start.
+        origin: the fingerprint that checkpoints carry, where changes were accepted since the run's start.
     """
 
     prepared: Prepared
     choices: Mapping[str, Choice]
+    origin: str | None = None
 
     @property
     def stage(self) -> TrainStage:
@@ -107,7 +110,7 @@ class TrainJob:
 
     def fingerprint(self) -> str:
         """Return a hash over everything that decides the weights; how often checkpoints are made does not."""
-        spec = self.spec.model_dump(mode="json", exclude={"checkpoint_seconds", "keep_checkpoints", *self.choices})
+        spec = self.spec.model_dump(mode="json", exclude={*FREE, *self.choices})
         return fingerprint(
             {
                 "dataset": self.prepared.dataset.fingerprint(),
@@ -139,6 +142,7 @@ class TrainJob:
         batches: list[NDArray[np.int64]] | None = None,
         world: World | None = None,
         stop: Callable[[], bool] = lambda: False,
+        before_save: Callable[[], None] = lambda: None,
     ) -> Fit:
         """Return the loop over an assembled model.
 
@@ -148,12 +152,15 @@ class TrainJob:
             batches: replace an epoch's own (the step check); one epoch of them.
             world: the processes; default this one.
             stop: asked after each step.
+            before_save: called before a checkpoint is written.
         """
         prepared, spec = self.prepared, self.spec
         store = None
         if folder is not None:
             store = CheckpointStore(
-                folder / "checkpoints", run_fingerprint=self.fingerprint(), keep=spec.keep_checkpoints
+                folder / "checkpoints",
+                run_fingerprint=self.origin or self.fingerprint(),
+                keep=spec.keep_checkpoints,
             )
         return Fit(
             model=assembled.model,
@@ -169,6 +176,7 @@ class TrainJob:
             greater_is_better=METRICS[self.metric].greater_is_better,
             used_rows=used_rows(*prepared.part("train")),
             stop=stop,
+            before_save=before_save,
         )
 
     @property
@@ -195,6 +203,7 @@ class TrainJob:
             patience=stopping.patience if stopping else None,
             min_delta=stopping.min_delta if stopping else 0.0,
             checkpoint_seconds=spec.checkpoint_seconds,
+            skip_non_finite=spec.skip_non_finite,
             seed=self.prepared.plan.seed,
         )
 
@@ -275,18 +284,42 @@ def train(job: TrainJob, folder: Path, *, stop: Callable[[], bool]) -> Iterator[
     """
     assembled = job.assemble()
     history = History(folder / "metrics.jsonl")
-    fit = job.fit(assembled, folder=folder, stop=stop)
-    for event in fit:
-        if not history.open:
-            history.rewind(event.step if isinstance(event, Resumed) else 0)
-        if isinstance(event, StepDone | Validated):
-            history.add(event)
-        if isinstance(event, Finished):
-            _write_model(job, assembled, fit.method, folder)
-        yield event
-        if isinstance(event, Stopped):
-            break
-    history.close()
+    fit = job.fit(assembled, folder=folder, stop=stop, before_save=history.sync)
+    try:
+        for event in fit:
+            if not history.open:
+                event = _rewound(history, event)
+            if isinstance(event, StepDone | Skipped | Validated):
+                history.add(event)
+            if isinstance(event, Finished):
+                history.sync()
+                _write_model(job, assembled, fit.method, folder)
+            yield event
+            if isinstance(event, Stopped):
+                break
+    except NonFiniteError as error:
+        raise _with_batch(error, job, folder) from None
+    finally:
+        history.close()
+
+
+def _rewound(history: History, event: Event) -> Event:
+    """Cut the log to where the run goes on; return the event with what there is to say about the log."""
+    if not isinstance(event, Resumed):
+        history.rewind(0)
+        return event
+    return replace(event, notes=(*event.notes, *history.rewind(event.step)))
+
+
+def _with_batch(error: NonFiniteError, job: TrainJob, folder: Path) -> NonFiniteError:
+    """Write the step's rows to a file; return the error with the file's name in it. The file holds no text."""
+    rows = job.prepared.sources[job.prepared.dataset.parts["train"].table]
+    places = [{"row": row, "place": rows.place(row)} for row in error.batch["rows"]]
+    path = folder / f"non-finite-step-{error.batch['step']:08d}.json"
+    write_json_atomic(path, {**error.batch, "rows": places})
+    return NonFiniteError(
+        f"{error.what} The rows of the step are listed in {path}.", where=error.where, fix=error.fix, batch=error.batch
+    )
 
 
 def _unload(job: TrainJob, model: TaskModel, method: Method) -> dict[str, Tensor]:

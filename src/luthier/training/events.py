@@ -44,6 +44,27 @@ class StepDone:
 
 
 @dataclass(frozen=True)
+class Skipped:
+    """A step whose loss or gradient was not finite; no weight moved, and the run went past it.
+
+    Attributes:
+        step: steps done, this one included.
+        total: steps of the run.
+        epoch: from 0.
+        what: what was not finite, such as `the loss is nan`.
+        rows: row numbers of the step in the training source.
+        skipped: steps skipped so far in the run.
+    """
+
+    step: int
+    total: int
+    epoch: int
+    what: str
+    rows: tuple[int, ...]
+    skipped: int
+
+
+@dataclass(frozen=True)
 class Validated:
     """A look at the validation split. `best` says whether these weights are the best so far."""
 
@@ -89,4 +110,4 @@ class Finished:
     stopped_early: bool
 
 
-Event = Resumed | StepDone | Validated | Saved | Stopped | Finished
+Event = Resumed | StepDone | Skipped | Validated | Saved | Stopped | Finished

@@ -5,6 +5,7 @@ torch is imported where it is asked, so that a project file can be refused befor
 
 from __future__ import annotations
 
+import os
 import platform
 from dataclasses import dataclass
 from functools import cache
@@ -99,19 +100,37 @@ def processor_flags() -> frozenset[str]:
     return frozenset()
 
 
+def processor() -> dict[str, str]:
+    """Return what of the processor decides bits: its name and the matrix instructions that kernels are chosen by."""
+    return {
+        "processor": _processor_name(),
+        "matrix flags": " ".join(matrix_flags()) or "none",
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def matrix_flags() -> list[str]:
+    """Return the feature flags of the processor that matrix kernels are chosen by."""
+    return sorted(processor_flags() & {"avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8"})
+
+
+def usable_cores() -> int:
+    """Return how many logical processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def describe() -> dict[str, Any]:
     """Return the hardware and library versions that a run's record keeps."""
     import psutil
     import torch
     import transformers
 
-    matrix = sorted(processor_flags() & {"avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8"})
     return {
         "processor": _processor_name(),
         "cores": psutil.cpu_count(logical=False) or psutil.cpu_count(),
         "threads": torch.get_num_threads(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
-        "matrix_flags": matrix,
+        "matrix_flags": matrix_flags(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),

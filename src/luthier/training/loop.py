@@ -26,12 +26,12 @@ from luthier.artifacts.manifest import new_folder, read_manifest, seal, verify_f
 from luthier.data.batches import pieces
 from luthier.data.draws import torch_seed
 from luthier.data.features import Features
-from luthier.errors import ArtifactError, TrainingError
+from luthier.errors import ArtifactError, NonFiniteError, TrainingError
 from luthier.models.assembly import TaskModel, seeded
 from luthier.models.embedding import hold_used, whole_table
 from luthier.models.tuning.base import Method
 from luthier.objectives import Objective
-from luthier.training.events import Event, Finished, Resumed, Saved, StepDone, Stopped, Validated
+from luthier.training.events import Event, Finished, Resumed, Saved, Skipped, StepDone, Stopped, Validated
 from luthier.training.gradients import Gradients
 from luthier.training.schedule import factor
 from luthier.training.tensors import load_method, load_model, load_optimiser, save_method, save_model, save_optimiser
@@ -60,6 +60,7 @@ class Optimisation:
         patience: validations without progress before training ends, or None.
         min_delta: progress smaller than this does not count.
         checkpoint_seconds: seconds of work between checkpoints.
+        skip_non_finite: steps whose loss or gradient is not finite that are left out before training stops.
         seed: of every draw.
     """
 
@@ -78,6 +79,7 @@ class Optimisation:
     patience: int | None = None
     min_delta: float = 0.0
     checkpoint_seconds: float = 20.0
+    skip_non_finite: int = 0
     seed: int = 13
 
 
@@ -95,6 +97,7 @@ class Position:
     best_value: float | None = None
     misses: int = 0
     decay: float = 1.0
+    skipped: int = 0
     stopped_early: bool = False
     method: dict[str, Any] = field(default_factory=dict)
 
@@ -117,6 +120,7 @@ class Fit:
         used_rows: rising numbers of the input embedding's rows that `features` holds; the others are kept out of the
             way (`models.embedding`). None trains the whole table.
         stop: asked after each step.
+        before_save: called before a checkpoint is written, to flush what must not fall behind it.
     """
 
     def __init__(
@@ -135,6 +139,7 @@ class Fit:
         greater_is_better: bool = True,
         used_rows: NDArray[np.int64] | None = None,
         stop: Callable[[], bool] = lambda: False,
+        before_save: Callable[[], None] = lambda: None,
     ) -> None:
         self.model = model
         self.method = method
@@ -148,6 +153,7 @@ class Fit:
         self.validate = validate
         self.greater_is_better = greater_is_better
         self.stop = stop
+        self.before_save = before_save
         self.position = Position()
         self.total = sum(len(order(epoch)) for epoch in range(numbers.epochs))
         with seeded(torch_seed(numbers.seed, "method")):
@@ -201,7 +207,7 @@ class Fit:
         self._take_best()
         yield Finished(now.step, now.best_step or now.step, now.rows, now.tokens, now.seconds, now.stopped_early)
 
-    def _step(self, rows: NDArray[np.int64]) -> StepDone:
+    def _step(self, rows: NDArray[np.int64]) -> StepDone | Skipped:
         """Do one optimiser step over a batch and move the position past it."""
         now, numbers, world = self.position, self.numbers, self.world
         scale = factor(numbers.schedule, now.step, total=self.total, warmup=numbers.warmup)
@@ -212,14 +218,13 @@ class Fit:
         self.optimiser.zero_grad(set_to_none=True)
         parts = pieces(rows, self.cost, world.size * numbers.accumulate * numbers.lanes)
         loss, weight = self._reduced(self.gradients.add(parts[world.rank :: world.size], now.step))
+        self._refuse_nothing_to_learn(loss, weight, rows)
         loss += self._penalty(weight)
         if not math.isfinite(loss):
-            raise TrainingError(f"the loss is {loss} at step {now.step + 1}.", where=self._named(rows), fix=NOT_FINITE)
+            return self._not_finite(f"the loss is {loss}", rows)
         norm = self._scale_gradients(weight)
         if not math.isfinite(norm):
-            raise TrainingError(
-                f"a gradient is {norm} at step {now.step + 1}.", where=self._named(rows), fix=NOT_FINITE
-            )
+            return self._not_finite(f"a gradient is {norm}", rows)
         self.optimiser.step()
         self._decay_unused()
         self.method.after_step(self.model, now.step)
@@ -250,6 +255,11 @@ class Fit:
 
     def _scale_gradients(self, weight: float) -> float:
         """Divide gradients by the weight and clip them, in one pass; return the norm of the mean gradient."""
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        if self.numbers.skip_non_finite:  # a method must not learn from a step that is left out
+            found = float(torch.nn.utils.get_total_norm(gradients, foreach=True))
+            if not math.isfinite(found):
+                return found
         self.method.after_backward(self.model, self.position.step)
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         norm = float(torch.nn.utils.get_total_norm(gradients, foreach=True)) / weight
@@ -270,6 +280,37 @@ class Fit:
         """Return a context in which the model has all rows of its embedding table."""
         return whole_table(self.model.backbone, self.held)
 
+    def _refuse_nothing_to_learn(self, loss: float, weight: float, rows: NDArray[np.int64]) -> None:
+        if weight == 0:
+            raise TrainingError(
+                "nothing in this step has a label to learn from.", where=self._named(rows), fix=NOTHING_TO_LEARN
+            )
+        if loss == 0 and self.position.step == 0:
+            raise TrainingError(
+                "the loss of the first step is exactly 0, so there is nothing to learn.",
+                where=self._named(rows),
+                fix=NOTHING_TO_LEARN,
+            )
+
+    def _not_finite(self, what: str, rows: NDArray[np.int64]) -> Skipped:
+        """Move the position past a step that no weight may learn from.
+
+        Raises:
+            NonFiniteError: as many were left out as may be.
+        """
+        now, limit = self.position, self.numbers.skip_non_finite
+        numbers = tuple(int(self.features.group[row]) for row in rows)
+        if now.skipped >= limit:
+            before = f" after {now.skipped} that were skipped" if now.skipped else ""
+            raise NonFiniteError(
+                f"{what} at step {now.step + 1}{before}.",
+                where=self._named(rows),
+                fix=NOT_FINITE,
+                batch={"step": now.step + 1, "epoch": now.epoch, "what": what, "rows": list(numbers)},
+            )
+        now.step, now.index, now.skipped = now.step + 1, now.index + 1, now.skipped + 1
+        return Skipped(now.step, self.total, now.epoch, what, numbers, now.skipped)
+
     def _look(self) -> Validated:
         """Validate, and keep the weights if they are the best so far."""
         with self.whole():
@@ -281,7 +322,9 @@ class Fit:
         metrics = dict(self.validate(self.model))
         value = next(iter(metrics.values()))
         sign = 1.0 if self.greater_is_better else -1.0
-        best = now.best_value is None or sign * (value - now.best_value) > self.numbers.min_delta
+        best = math.isfinite(value) and (
+            now.best_value is None or sign * (value - now.best_value) > self.numbers.min_delta
+        )
         if best:
             now.best_step, now.best_value, now.misses = now.step, value, 0
             self._keep_best()
@@ -294,7 +337,9 @@ class Fit:
         """Return after how many batches of an epoch to validate; always after the last."""
         return {max(1, round(batches * part / self.numbers.validate)) for part in range(1, self.numbers.validate + 1)}
 
-    def _timed(self, event: StepDone) -> StepDone:
+    def _timed(self, event: StepDone | Skipped) -> StepDone | Skipped:
+        if isinstance(event, Skipped):
+            return event
         now = self.position
         left = now.seconds / now.step * (self.total - now.step)
         rate = now.rows / max(now.seconds, 1e-9)
@@ -306,6 +351,7 @@ class Fit:
         start = time.monotonic()
         self.position.method = self.method.state()
         self.position.decay = self.held.decay if self.held else 1.0
+        self.before_save()
         if self.world.rank == 0:
             self.store.save(self.position.step, asdict(self.position), self._write_tensors)
             self._prune_best()
@@ -320,13 +366,13 @@ class Fit:
     def _resume(self) -> Iterator[Resumed]:
         if self.store is None:
             return
-        found, notes = self.store.latest()
+        found, notes = self.store.latest(self._check_best)
         if found is None:
             if notes:
                 raise ArtifactError(
-                    f"every checkpoint is damaged, and a run never starts over by itself. {' '.join(notes)}",
+                    f"no whole checkpoint is left, and a run never starts over by itself. {' '.join(notes)}",
                     where=str(self.store.folder),
-                    fix="Start over with --fresh.",
+                    fix="Start over with --fresh (the old folder is kept).",
                 )
             return
         load_model(self.model, found.path, self.kept)
@@ -336,6 +382,12 @@ class Fit:
         if self.held is not None:
             self.held.decay = self.position.decay
         yield Resumed(found.step, self.total, tuple(notes))
+
+    def _check_best(self, state: Mapping[str, Any]) -> None:
+        """Verify the best weights that a checkpoint speaks of; an earlier one may make them again."""
+        if self.best_folder is not None and state["best_step"]:
+            folder = self._best(state["best_step"])
+            verify_files(folder, read_manifest(folder))
 
     def _best(self, step: int) -> Path:
         assert self.best_folder is not None, "validation needs a folder for the best weights"
@@ -375,4 +427,8 @@ class Fit:
         return f"training rows {shown}{' ...' if len(rows) > 10 else ''}"
 
 
-NOT_FINITE = "Lower train.learning_rate, or set train.precision to fp32; the last checkpoint is kept."
+NOT_FINITE = (
+    "Lower train.learning_rate, set train.precision to fp32, or let train.skip_non_finite steps be left out; "
+    "the last checkpoint is kept."
+)
+NOTHING_TO_LEARN = "See that the labels are there, and that model.max_length does not cut them off."

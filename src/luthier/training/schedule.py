@@ -11,7 +11,7 @@ def factor(schedule: str, step: int, *, total: int, warmup: float) -> float:
     """Return what the learning rate is multiplied by at a step.
 
     It rises in equal parts over `round(total * warmup)` steps, then falls to zero along a line or half a cosine, or
-    stays.
+    stays. Beyond the total, which a continued run with fewer epochs may reach, it is zero.
 
     Args:
         schedule: `linear`, `cosine` or `constant`.
@@ -24,5 +24,5 @@ def factor(schedule: str, step: int, *, total: int, warmup: float) -> float:
         return (step + 1) / (rising + 1)
     if schedule == "constant":
         return 1.0
-    done = (step - rising) / max(1, total - rising)
+    done = min(1.0, (step - rising) / max(1, total - rising))
     return 1.0 - done if schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * done))

@@ -45,7 +45,8 @@ def load_model(model: nn.Module, folder: Path, names: Collection[str]) -> None:
     try:
         model.load_state_dict(found, strict=False)
     except RuntimeError as error:
-        raise ArtifactError(f"does not fit the model: {error}", where=where) from None
+        told = " ".join(str(error).split())[:400]
+        raise ArtifactError(f"does not fit the model: {told}", where=where) from None
 
 
 def _kept(model: nn.Module, names: Collection[str]) -> dict[str, Tensor]:

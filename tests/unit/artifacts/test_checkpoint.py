@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -61,6 +64,48 @@ def test_a_half_written_one_does_not_count(tmp_path: Path) -> None:
     assert found is not None
     assert (found.step, notes) == (1, [])
     assert not half.exists()
+
+
+def test_checkpoints_that_were_all_removed_are_no_new_start(tmp_path: Path) -> None:
+    assert store(tmp_path).latest() == (None, [])
+    save(tmp_path, 1)
+    shutil.rmtree(tmp_path / "step-00000001")
+    assert store(tmp_path).latest() == (None, ["They were all removed."])
+
+
+def test_the_newest_removed_is_one_step_back(tmp_path: Path) -> None:
+    save(tmp_path, 1, 2, 3)
+    shutil.rmtree(tmp_path / "step-00000003")
+    found, notes = store(tmp_path).latest()
+    assert found is not None
+    assert (found.step, notes) == (2, [])
+
+
+def test_one_that_was_being_replaced_gets_its_name_back(tmp_path: Path) -> None:
+    save(tmp_path, 1)
+    (tmp_path / "step-00000001").rename(tmp_path / ".step-00000001.77.old")
+    found, _ = store(tmp_path).latest()
+    assert found is not None
+    assert found.step == 1
+
+
+def test_one_whose_best_weights_are_damaged_is_set_aside(tmp_path: Path) -> None:
+    save(tmp_path, 1, 2)
+
+    def check(state: Mapping[str, Any]) -> None:
+        if state["step"] == 2:
+            raise ArtifactError("best weights are damaged.")
+
+    found, notes = store(tmp_path).latest(check)
+    assert found is not None
+    assert found.step == 1
+    assert "best weights are damaged" in notes[0]
+
+
+def test_an_older_one_that_cannot_be_read_does_not_stop_a_save(tmp_path: Path) -> None:
+    save(tmp_path, 1, 2)
+    (tmp_path / "step-00000001" / "state.json").write_bytes(b"{")
+    assert store(tmp_path).states() == [{"step": 2}]
 
 
 def test_a_failing_write_keeps_the_last_good_one(tmp_path: Path) -> None:

@@ -16,13 +16,13 @@ import torch
 from luthier.artifacts.checkpoint import CheckpointStore
 from luthier.data.batches import plan_epoch
 from luthier.data.features import FeatureBlock, Features, Field, in_memory
-from luthier.errors import TrainingError
+from luthier.errors import NonFiniteError, TrainingError
 from luthier.models.assembly import Assembled, assemble
 from luthier.models.source import locate
 from luthier.models.tuning.full import Full
 from luthier.objectives.classification import Classification
 from luthier.tasks.base import HeadSpec
-from luthier.training.events import Finished, Resumed, Saved, StepDone, Stopped, Validated
+from luthier.training.events import Finished, Resumed, Saved, Skipped, StepDone, Stopped, Validated
 from luthier.training.gradients import to_torch
 from luthier.training.loop import Fit, Optimisation
 from luthier.training.schedule import factor
@@ -205,6 +205,89 @@ def test_a_loss_that_is_not_finite_stops_and_names_the_rows(tiny_model: Path) ->
         run.model.heads["main"].output.weight.fill_(float("nan"))  # type: ignore[union-attr, operator]
     with pytest.raises(TrainingError, match=r"training rows .*: the loss is nan at step 1"):
         list(run)
+
+
+class Planted(Classification):
+    """The loss of the steps in `at`, by rows, is not finite; or a gradient is, with a finite loss."""
+
+    def __init__(self, run_rows: set[int], gradient: bool = False) -> None:
+        super().__init__()
+        self.rows, self.gradient = run_rows, gradient
+
+    def step(self, model: Any, batch: Any) -> Any:
+        terms = super().step(model, batch)
+        if int(batch["input_ids"].sum()) not in self.rows:
+            return terms
+        if not self.gradient:
+            return {name: (loss * float("inf"), weight) for name, (loss, weight) in terms.items()}
+        weights = model.heads["main"].output.weight
+        return {
+            name: (loss + 0 * torch.sqrt(weights - weights).sum(), weight) for name, (loss, weight) in terms.items()
+        }
+
+
+def planted(folder: Path, steps: tuple[int, ...], gradient: bool = False) -> Planted:
+    batches = fit(folder).order(0)
+    rows = features()
+    return Planted({int(rows.collate(batches[step])["input_ids"].sum()) for step in steps}, gradient)
+
+
+@pytest.mark.parametrize("gradient", [False, True])
+def test_steps_that_are_not_finite_are_left_out_up_to_a_limit(tiny_model: Path, gradient: bool) -> None:
+    objective = planted(tiny_model, (2, 4), gradient)
+    run = fit(tiny_model, epochs=1, objective=objective, skip_non_finite=2)
+    before: dict[str, torch.Tensor] = {}
+    events = []
+    for event in run:
+        if isinstance(event, Skipped):
+            assert equal(before, state(run)), "a weight moved"
+        before = state(run)
+        events.append(event)
+    skipped = [event for event in events if isinstance(event, Skipped)]
+    assert [(event.step, event.skipped) for event in skipped] == [(3, 1), (5, 2)]
+    assert sorted(skipped[0].rows) == sorted(run.order(0)[2].tolist())
+    assert [event.step for event in events if isinstance(event, StepDone | Skipped)] == list(range(1, run.total + 1))
+    with pytest.raises(
+        NonFiniteError, match=r"(the loss|a gradient) is \w+ at step 5 after 1 that were skipped"
+    ) as caught:
+        list(fit(tiny_model, epochs=1, objective=objective, skip_non_finite=1))
+    assert caught.value.batch["step"] == 5
+    assert sorted(caught.value.batch["rows"]) == sorted(run.order(0)[4].tolist())
+
+
+def test_skips_are_counted_across_a_resume(tiny_model: Path, tmp_path: Path) -> None:
+    objective = planted(tiny_model, (1, 4))
+    whole = fit(tiny_model, epochs=1, objective=objective, skip_non_finite=2, store=tmp_path / "whole")
+    list(whole)
+    cut = fit(tiny_model, epochs=1, objective=objective, skip_non_finite=2, store=tmp_path / "cut", stop=lambda: True)
+    list(cut)
+    list(fit(tiny_model, epochs=1, objective=objective, skip_non_finite=2, store=tmp_path / "cut", stop=lambda: True))
+    resumed = fit(tiny_model, epochs=1, objective=objective, skip_non_finite=2, store=tmp_path / "cut")
+    events = list(resumed)
+    assert isinstance(events[0], Resumed)
+    assert [event.skipped for event in events if isinstance(event, Skipped)] == [2]
+    assert equal(state(whole), state(resumed))
+
+
+def test_a_first_loss_of_exactly_zero_is_refused(tiny_model: Path) -> None:
+    class Nothing(Classification):
+        def step(self, model: Any, batch: Any) -> Any:
+            return {name: (loss * 0, weight) for name, (loss, weight) in super().step(model, batch).items()}
+
+    run = fit(tiny_model, objective=Nothing())
+    before = state(run)
+    with pytest.raises(TrainingError, match="loss of the first step is exactly 0"):
+        list(run)
+    assert equal(before, state(run))
+
+
+def test_a_step_without_a_label_is_refused(tiny_model: Path) -> None:
+    class Unlabelled(Classification):
+        def step(self, model: Any, batch: Any) -> Any:
+            return {name: (loss, weight * 0) for name, (loss, weight) in super().step(model, batch).items()}
+
+    with pytest.raises(TrainingError, match="nothing in this step has a label"):
+        list(fit(tiny_model, objective=Unlabelled()))
 
 
 def test_two_processes_take_the_same_steps_as_one(tiny_model: Path, tmp_path: Path) -> None:
