@@ -18,6 +18,10 @@ class OutsideConnectionError(AssertionError):
     """A test tried to reach beyond loopback."""
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="tests/chaos: a fault at every call, 200 kills")
+
+
 @pytest.fixture(autouse=True)
 def only_loopback(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Generator[None]:
     """Fail on any connection or look-up beyond loopback, swallowed or not, except in tests marked `fetches`."""
