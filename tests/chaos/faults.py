@@ -40,7 +40,7 @@ class Faults:
     def inside(self, path: Any) -> bool:
         """Return whether a path or descriptor lies below the folder."""
         if isinstance(path, int):
-            path = os.readlink(f"/proc/self/fd/{path}")
+            path = Path(f"/proc/self/fd/{path}").readlink()
         try:
             return os.path.realpath(os.fsdecode(path)).startswith(self.folder)
         except (TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""Whatever the disk does, a run ends with one sentence, loses no good checkpoint and then continues to the same bits."""
+"""Whatever the disk does, a run ends with one sentence, loses no good checkpoint and continues to the same bits."""
 
 from __future__ import annotations
 

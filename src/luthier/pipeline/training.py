@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from luthier.artifacts.bundle import BundleManifest, EntryPoint, Preprocess, Runtime
-from luthier.artifacts.checkpoint import CheckpointStore
-from luthier.artifacts.files import fingerprint, write_json_atomic
+from luthier.artifacts.checkpoint import BEGUN, CheckpointStore
+from luthier.artifacts.files import fingerprint, read_json, write_json_atomic
 from luthier.artifacts.manifest import new_folder
 from luthier.config import TrainStage
 from luthier.config.project import TrainSpec
 from luthier.data.batches import sorted_batches
 from luthier.data.features import Features
-from luthier.errors import NonFiniteError, TrainingError
+from luthier.errors import ArtifactError, NonFiniteError, TrainingError
 from luthier.evaluation.kinds import EVALUATIONS
 from luthier.metrics.registry import METRICS
 from luthier.models.adapters import FOLDER, write_adapter
@@ -174,7 +174,7 @@ class TrainJob:
             best_folder=None if folder is None else folder / "best",
             validate=None if folder is None else self._validate,
             greater_is_better=METRICS[self.metric].greater_is_better,
-            used_rows=used_rows(*prepared.part("train")),
+            used_rows=rows_of_start(used_rows(*prepared.part("train")), folder),
             stop=stop,
             before_save=before_save,
         )
@@ -259,6 +259,34 @@ def used_rows(features: Features, index: NDArray[np.int64]) -> NDArray[np.int64]
     used[values[np.repeat(wanted, lengths)]] = True
     used[features.fields["input_ids"].pad] = True
     return np.flatnonzero(used)
+
+
+def rows_of_start(rows: NDArray[np.int64] | None, folder: Path | None) -> NDArray[np.int64] | None:
+    """Return the embedding rows that a run's checkpoints hold: those in use at its start.
+
+    Args:
+        rows: in use today.
+        folder: of the train stage; None where nothing is kept.
+
+    Raises:
+        ArtifactError: rows that were allowed to change use others.
+    """
+    if folder is None:
+        return rows
+    path = folder / "embedding-rows.json"
+    if not (folder / "checkpoints" / BEGUN).exists():
+        write_json_atomic(path, {"rows": None if rows is None else rows.tolist()})
+        return rows
+    kept = read_json(path)["rows"] if path.exists() else None
+    old = None if kept is None else np.asarray(kept, dtype=np.int64)
+    if old is not None and (rows is None or not np.isin(rows, old).all()):
+        more = "others" if rows is None else f"{int((~np.isin(rows, old)).sum())} tokens more"
+        raise ArtifactError(
+            f"the changed rows use {more} than the checkpoints hold.",
+            where=str(folder),
+            fix="Start over with --fresh (the old folder is kept).",
+        )
+    return old
 
 
 def forward(
