@@ -354,6 +354,11 @@ class TrainSpec(Block):
         description="Rows are sorted by length inside shuffled windows of this many batches: larger pads less, "
         "smaller mixes better.",
     )
+    cache_frozen: bool = Field(
+        default=True,
+        description="Compute the states of layers that never train once, without dropout, and read them from disk in "
+        "every later epoch, where the method freezes layers and the disk has room.",
+    )
     validations_per_epoch: Annotated[int, Unit("validations")] = Field(
         default=1,
         ge=1,

@@ -41,15 +41,23 @@ class TaskModel(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.heads = nn.ModuleDict(dict(heads))
+        self.upper: list[nn.Module] = []
+        """In training over kept states: what goes on from them, in a list so that it is no part of this module."""
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the named outputs of every head.
 
         Args:
-            batch: `input_ids` and `attention_mask`, both (B, T); other keys are ignored.
+            batch: `input_ids` and `attention_mask`, both (B, T); other keys are ignored. `states` (B, T, H) of frozen
+                layers may stand in the place of `input_ids`, see `models.views`.
         """
         mask = batch["attention_mask"]
-        states = self.backbone(input_ids=batch["input_ids"], attention_mask=mask).last_hidden_state  # (B, T, H)
+        if "states" not in batch:
+            states = self.backbone(input_ids=batch["input_ids"], attention_mask=mask).last_hidden_state  # (B, T, H)
+        elif self.upper:
+            states = self.upper[0](inputs_embeds=batch["states"], attention_mask=mask).last_hidden_state
+        else:
+            states = batch["states"]
         outputs: dict[str, Tensor] = {}
         for head in self.heads.values():
             outputs.update(head(states, mask))

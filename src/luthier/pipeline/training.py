@@ -32,6 +32,7 @@ from luthier.models.folder import manifest_parts, write_base, write_folder
 from luthier.models.tuning.base import Method
 from luthier.models.tuning.table import build_method
 from luthier.objectives import build_objective
+from luthier.pipeline.freezing import choose_frozen, heads_alone, keep_states
 from luthier.pipeline.prepared import Prepared
 from luthier.pipeline.resuming import FREE
 from luthier.training.allocator import retained
@@ -63,12 +64,16 @@ def choose(prepared: Prepared) -> Choices:
     device = choose_device(spec.device)
     long_tokens = int(np.percentile(features.total_cost[index], 95))
     threads = spec.threads or torch.get_num_threads()
+    frozen = choose_frozen(prepared)
     return {
         "device": device,
         "precision": choose_precision(spec.precision, device.value),
         "attention": choose_attention(spec.attention, device.value, long_tokens),
         "threads": Choice(str(threads), "as set" if spec.threads else "all that torch sees"),
-        "lanes": choose_lanes(spec.lanes, device.value, threads=threads, tokens=spec.batch_tokens // spec.accumulate),
+        "lanes": Choice("1", "the heads alone are computed in a step")
+        if heads_alone(prepared, frozen)
+        else choose_lanes(spec.lanes, device.value, threads=threads, tokens=spec.batch_tokens // spec.accumulate),
+        **({"frozen": frozen} if frozen else {}),
     }
 
 
@@ -155,6 +160,7 @@ class TrainJob:
             before_save: called before a checkpoint is written.
         """
         prepared, spec = self.prepared, self.spec
+        kept = keep_states(prepared, assembled.model, "train", self.choices) if batches is None else None
         store = None
         if folder is not None:
             store = CheckpointStore(
@@ -166,7 +172,7 @@ class TrainJob:
             model=assembled.model,
             method=build_method(self.stage.method.name, self.stage.method.settings),
             objective=build_objective(prepared.task.objective, self._objective_settings()),
-            features=prepared.part("train")[0],
+            features=kept or prepared.part("train")[0],
             order=(lambda _: batches) if batches is not None else prepared.order,
             numbers=self._numbers(1 if batches is not None else spec.epochs),
             world=world or LocalWorld(self.choices["device"].value),
@@ -174,7 +180,7 @@ class TrainJob:
             best_folder=None if folder is None else folder / "best",
             validate=None if folder is None else self._validate,
             greater_is_better=METRICS[self.metric].greater_is_better,
-            used_rows=rows_of_start(used_rows(*prepared.part("train")), folder),
+            used_rows=None if kept else rows_of_start(used_rows(*prepared.part("train")), folder),
             stop=stop,
             before_save=before_save,
         )

@@ -239,6 +239,7 @@ ENGLISH: dict[str, str] = {
     "choice.attention": "Attention",
     "choice.threads": "Threads",
     "choice.lanes": "Lanes",
+    "choice.frozen": "Frozen layers",
     # blocks without a drawing
     "unknown.title": "Also in evaluation.json",
     "unknown.about": "This version has no drawing for: {kinds}.",
@@ -469,6 +470,7 @@ CHINESE: dict[str, str] = {
     "choice.attention": "注意力",
     "choice.threads": "线程数",
     "choice.lanes": "并行通道",
+    "choice.frozen": "冻结层",
     # blocks without a drawing
     "unknown.title": "evaluation.json 中还有",
     "unknown.about": "本版本不会绘制：{kinds}。",

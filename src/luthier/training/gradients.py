@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -19,11 +19,27 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from luthier.data.draws import torch_seed
-from luthier.data.features import Features
 from luthier.objectives import Objective
 from luthier.training.dropout import KeyedDropout
 
-Rows = NDArray[np.int64]
+RowNumbers = NDArray[np.int64]
+
+
+class Collated(Protocol):
+    """Features as the loop sees them."""
+
+    @property
+    def group(self) -> RowNumbers:
+        """(N,) row number of each."""
+
+    @property
+    def total_cost(self) -> RowNumbers:
+        """(N,) what a batch's budget is spent on."""
+
+    def collate(self, indices: RowNumbers) -> Mapping[str, NDArray[Any]]:
+        """Return the padded arrays of a batch."""
+
+
 LaneResult = tuple[Tensor, Sequence[Tensor | None]]
 
 
@@ -46,7 +62,7 @@ class Gradients:
         self,
         model: nn.Module,
         objective: Objective,
-        features: Features,
+        features: Collated,
         parameters: Sequence[nn.Parameter],
         *,
         precision: str,
@@ -66,7 +82,7 @@ class Gradients:
         self.rank = rank
         self._pool: ThreadPoolExecutor | None = None
 
-    def add(self, parts: Sequence[Rows], step: int) -> Tensor:
+    def add(self, parts: Sequence[RowNumbers], step: int) -> Tensor:
         """Add the gradients of some micro-batches to the parameters'; return (loss sum, weight), float64.
 
         Args:
@@ -85,7 +101,7 @@ class Gradients:
             sums += self._side_by_side(jobs[start : start + self.lanes])
         return sums
 
-    def _side_by_side(self, jobs: Sequence[tuple[Rows, int, int]]) -> Tensor:
+    def _side_by_side(self, jobs: Sequence[tuple[RowNumbers, int, int]]) -> Tensor:
         """Do one micro-batch on each lane."""
         self._pool = self._pool or ThreadPoolExecutor(self.lanes, "lane")
         threads = torch.get_num_threads()
@@ -99,12 +115,12 @@ class Gradients:
             _add_to(parameter, gradients)
         return torch.stack([sums for sums, _ in results]).sum(dim=0)
 
-    def _lane(self, job: tuple[Rows, int, int], moving: Sequence[nn.Parameter], threads: int) -> LaneResult:
+    def _lane(self, job: tuple[RowNumbers, int, int], moving: Sequence[nn.Parameter], threads: int) -> LaneResult:
         torch.set_num_threads(threads)
         loss, sums = self._forward(*job)
         return sums, torch.autograd.grad(loss, moving, allow_unused=True)
 
-    def _forward(self, rows: Rows, step: int, micro: int) -> tuple[Tensor, Tensor]:
+    def _forward(self, rows: RowNumbers, step: int, micro: int) -> tuple[Tensor, Tensor]:
         """Return the loss sum with its graph, and (loss sum, weight) on the CPU."""
         batch = to_torch(self.features.collate(rows), self.device)
         key = (self.seed, "dropout", step, micro, self.rank)

@@ -25,14 +25,13 @@ from luthier.artifacts.checkpoint import PREFIX, CheckpointStore
 from luthier.artifacts.manifest import new_folder, read_manifest, seal, verify_files
 from luthier.data.batches import pieces
 from luthier.data.draws import torch_seed
-from luthier.data.features import Features
 from luthier.errors import ArtifactError, NonFiniteError, TrainingError
 from luthier.models.assembly import TaskModel, seeded
 from luthier.models.embedding import hold_used, whole_table
 from luthier.models.tuning.base import Method
 from luthier.objectives import Objective
 from luthier.training.events import Event, Finished, Resumed, Saved, Skipped, StepDone, Stopped, Validated
-from luthier.training.gradients import Gradients
+from luthier.training.gradients import Collated, Gradients
 from luthier.training.schedule import factor
 from luthier.training.tensors import load_method, load_model, load_optimiser, save_method, save_model, save_optimiser
 from luthier.training.world import World
@@ -129,7 +128,7 @@ class Fit:
         model: TaskModel,
         method: Method,
         objective: Objective,
-        features: Features,
+        features: Collated,
         order: Order,
         numbers: Optimisation,
         world: World,

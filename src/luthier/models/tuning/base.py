@@ -47,6 +47,10 @@ class Method:
         """How many of the model's positions the method takes for itself."""
         return 0
 
+    def frozen_layers(self, config: Mapping[str, Any]) -> int:
+        """Return how many layers of a model, from the bottom and with the embeddings, never change."""
+        return 0
+
     def check(self, config: Mapping[str, Any]) -> None:
         """Look at the settings against a model's `config.json`, before weights load.
 

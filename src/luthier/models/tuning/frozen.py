@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 class HeadOnly(Method):
     """The backbone stays as it is; only the heads move."""
 
+    def frozen_layers(self, config: Mapping[str, Any]) -> int:
+        """Return the number of its layers."""
+        return layers_of(config)
+
     def set_up(self, model: TaskModel, total_steps: int) -> None:
         """Freeze the backbone."""
         model.backbone.requires_grad_(False)
@@ -40,6 +44,10 @@ class Freeze(Method):
 
     settings = FreezeSettings
     needs_layout = True
+
+    def frozen_layers(self, config: Mapping[str, Any]) -> int:
+        """Return what was set."""
+        return int(self.chosen.layers)
 
     def check(self, config: Mapping[str, Any]) -> None:
         """Refuse to freeze layers that the model does not have."""
