@@ -78,7 +78,7 @@ def measure(
         rows_per_second=rows / seconds,
         seconds_per_epoch=seconds * whole / work,
         peak_memory_mib=peak_memory_mib(),
-        trainable=sum(p.numel() for p in fit.parameters),
+        trainable=sum(p.numel() for name, p in model.named_parameters() if name in fit.kept),
         parameters=sum(p.numel() for p in model.parameters()),
     )
     del fit, model
