@@ -130,7 +130,7 @@ def section(summary: dict[str, Any]) -> str:
             "`sample:minilm` on `sample:movie-reviews`, 3 epochs, one seed, each method in a process of its own at the "
             f"learning rate of its recipe; {first['rows']:,} rows trained in all. Accuracy is that on "
             f"{first['validation_rows']:,} validation rows, which also chose the best epoch; time is that of the "
-            "training steps; memory is the largest of the whole process. Intervals are wide: neighbours may change places."
+            "training steps; memory is the largest of the whole process. Read no order into neighbours."
             + (f" Left out, since it does not run here: {', '.join(left_out)}." if left_out else ""),
             "",
             table(found),

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+SCRIPTS = {"training", "tables", "machine", "methods", "contestants"}
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 
 
@@ -16,9 +17,7 @@ FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 def _importable(monkeypatch):
     monkeypatch.syspath_prepend(str(FOLDER))
     yield
-    for name in [
-        n for n in sys.modules if n in {"training", "tables", "machine", "methods"} or n.split(".")[0] == "contestants"
-    ]:
+    for name in [n for n in sys.modules if n.split(".")[0] in SCRIPTS]:
         del sys.modules[name]
 
 

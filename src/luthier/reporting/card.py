@@ -275,7 +275,9 @@ def _loading(entry: EntryPoint) -> str:
         "",
         *fence("sh", ["luthier serve path/to/bundle", "luthier predict path/to/bundle input.csv -o answers.csv"]),
     ]
-    if entry.task in HUB_TASKS:
+    if entry.adapter is not None:
+        lines += ["", "`model/` is the base alone: with Transformers alone it does not give this model's answers."]
+    elif entry.task in HUB_TASKS:
         call = f'pipeline({json.dumps(entry.task)}, model="path/to/bundle/model")'
         lines += ["", "With Transformers alone (`model/` is a plain folder):", ""]
         lines += fence("python", ["from transformers import pipeline", "", f"model = {call}", 'model("...")'])
