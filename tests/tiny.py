@@ -106,3 +106,92 @@ evaluate:
         encoding="utf-8",
     )
     return path
+
+
+CHAT = (
+    "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"
+    "{{ '<start>system\nBe brief.<end>\n' }}{% endif %}"
+    "{{ '<start>' + message['role'] + '\n' + message['content'] + '<end>' + '\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<start>assistant\n' }}{% endif %}"
+)
+
+
+def build_decoder(folder: Path, *, family: str = "llama", tied: bool = True, template: str | None = CHAT) -> Path:
+    """Write a random 2-layer decoder whose tokens are bytes and whose pad token is its end token."""
+    import torch
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+    from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {token: number for number, token in enumerate(["<start>", "<end>", *alphabet])}
+    tokenizer = Tokenizer(models.BPE(vocabulary, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([AddedToken("<start>", special=True), AddedToken("<end>", special=True)])
+    folder.mkdir(parents=True, exist_ok=True)
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<start>", eos_token="<end>", pad_token="<end>", model_max_length=256
+    )
+    fast.chat_template = template
+    fast.save_pretrained(folder)
+    sizes = {
+        "llama": {"num_key_value_heads": 1, "intermediate_size": 48},
+        "qwen2": {"num_key_value_heads": 1, "intermediate_size": 48},
+        "gpt2": {"embd_pdrop": 0.0, "attn_pdrop": 0.0, "resid_pdrop": 0.0},
+    }
+    config = AutoConfig.for_model(
+        family,
+        vocab_size=len(vocabulary),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=256,
+        tie_word_embeddings=tied,
+        bos_token_id=0,
+        eos_token_id=1,
+        pad_token_id=1,
+        **sizes[family],
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    return folder
+
+
+def questions(rows: int, seed: int = 0) -> list[tuple[str, str]]:
+    """Return (question, answer) pairs: the answer repeats the question's word; all questions differ."""
+    draw = random.Random(seed)
+    found: dict[str, str] = {}
+    while len(found) < rows:
+        word = draw.choice((*GOOD, *BAD))
+        found.setdefault(f"{draw.choice(FILLER)} {draw.choice(FILLER)} {word}?", f"{word}!")
+    return list(found.items())
+
+
+def chat_project(folder: Path, model: Path, *, rows: int = 120, extra: str = "") -> Path:
+    """Write questions and a project file for them; return the project file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "chat.csv").open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["question", "answer"])
+        writer.writerows(questions(rows))
+    path = folder / "chat.yaml"
+    path.write_text(
+        f"""version: 1
+name: tiny-chat
+task: {{text-generation: {{max_new_tokens: 12}}}}
+model: {{id: {model}, max_length: 128}}
+data:
+  train: chat.csv
+  columns: {{prompt: question, completion: answer}}
+train:
+  epochs: 3
+  learning_rate: 0.003
+  batch_tokens: 1024
+  precision: fp32
+evaluate: {{resamples: 200, answers: 6}}
+bundle: {{golden_examples: 4}}
+{extra}""",
+        encoding="utf-8",
+    )
+    return path

@@ -144,9 +144,15 @@ def comparison_lines(found: Comparison, before: str, after: str) -> str:
         f"{found.headline}: {_number(found.before)} in {before}",
         f"{found.headline}: {_number(found.after)} in {after}",
         f"difference: {_number(result.difference, '+')}{interval}, p = {_number(result.p_value)}",
-        f"McNemar p = {found.mcnemar_p:.4f}; {found.flips:.2%} of the predictions changed",
+        *_flips(found),
     ]
     return "\n".join(lines)
+
+
+def _flips(found: Comparison) -> list[str]:
+    if found.mcnemar_p is None or found.flips is None:
+        return []
+    return [f"McNemar p = {found.mcnemar_p:.4f}; {found.flips:.2%} of the predictions changed"]
 
 
 def _number(value: float | None, sign: str = "") -> str:

@@ -111,7 +111,30 @@ class ExamplesBlock(_Frozen):
     rows: list[Example]
 
 
-Block = Annotated[ConfusionBlock | PerClassBlock | CalibrationBlock | ExamplesBlock, Field(discriminator="kind")]
+class Answer(_Frozen):
+    """A generated answer beside the true one."""
+
+    place: str
+    inputs: dict[str, str]
+    target: str
+    answer: str
+    ended: bool = Field(description="whether the model ended by itself")
+    rouge_l: float
+
+
+class AnswersBlock(_Frozen):
+    """Generated answers to a sample of the rows."""
+
+    kind: Literal["answers"] = "answers"
+    split: str
+    asked: int = Field(description="how many rows were answered; `rows` holds the first of them")
+    total: int = Field(description="rows of the split")
+    rows: list[Answer]
+
+
+Block = Annotated[
+    ConfusionBlock | PerClassBlock | CalibrationBlock | ExamplesBlock | AnswersBlock, Field(discriminator="kind")
+]
 
 
 class EvalReport(_Frozen):

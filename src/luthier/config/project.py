@@ -431,9 +431,15 @@ class EvaluateSpec(Block):
     bins: Annotated[int, Unit("bins")] = Field(
         default=15, ge=2, le=100, description="Bins of the reliability diagram and of the calibration error."
     )
+    answers: Annotated[int, Unit("rows")] = Field(
+        default=100,
+        ge=0,
+        description="For how many test rows a model that writes text writes its answers, to compare them with the true "
+        "ones; more are surer and slower.",
+    )
     baselines: Texts = Field(
-        default=("majority", "tfidf"),
-        description="Simple predictors fitted on the same rows and shown in the same table.",
+        default=("auto",),
+        description="Simple models on the same rows, shown in the same table; auto takes all that the task has.",
     )
 
 

@@ -43,6 +43,7 @@ FINDINGS: dict[str, str] = {
     "personal-data": "Texts seem to hold personal data.",
     "suspect-labels": "A simple model, fitted on other rows, contradicts labels strongly.",
     "no-signal": "A simple model does no better than always saying the most frequent label.",
+    "nothing-to-learn": "Rows keep no token that is learnt: the prompt alone reaches the length limit.",
     "repaired": "Rows or cells were changed or left out while reading.",
 }
 
@@ -60,6 +61,7 @@ class SplitView:
         tokens: (N,) after the limit.
         full_length: (N,) tokens before the limit.
         unknown: (N,) unknown tokens.
+        labelled: (N,) tokens that are learnt; None where a row is learnt as a whole.
     """
 
     name: str
@@ -70,6 +72,7 @@ class SplitView:
     tokens: IntArray
     full_length: NDArray[np.integer]
     unknown: NDArray[np.integer]
+    labelled: NDArray[np.integer] | None = None
 
     def texts(self, positions: IntArray | None = None) -> Iterator[str]:
         """Yield each row's inputs as one text, block by block."""
@@ -98,7 +101,7 @@ def check_data(
 
     Args:
         views: the splits, `train` among them.
-        labels: names of the classes.
+        labels: names of the classes; empty where targets are not classes.
         max_length: the length limit in tokens.
         position_limit: the most tokens that the model takes, or None.
         repairs: what the readers changed or left out.
@@ -118,7 +121,8 @@ def check_data(
         found += _personal(view)
     found += _duplicates(views)
     found += _near_duplicates(views, near_duplicate_threshold, sample, seed)
-    found += _signal(train, len(labels), seed)
+    if labels:
+        found += _signal(train, len(labels), seed)
     order = {"error": 0, "warning": 1, "note": 2}
     found.sort(key=lambda one: order[one.severity])
     return CheckReport(findings=found, splits=statistics, max_length=max_length)
@@ -142,7 +146,7 @@ def _statistics(view: SplitView, labels: Sequence[str], profile: scripts.ScriptP
     counts = np.bincount(view.target, minlength=len(labels))
     return SplitStatistics(
         rows=len(view.index),
-        labels={label: int(count) for label, count in zip(labels, counts, strict=True)},
+        labels={label: int(count) for label, count in zip(labels, counts, strict=bool(labels))},
         tokens=int(view.tokens.sum()),
         length_quantiles={f"{q:g}": int(np.quantile(view.full_length, q, method="higher")) for q in QUANTILES},
         cut_rows=int((view.full_length > limit).sum()),
@@ -168,6 +172,8 @@ def _labels(view: SplitView, train: SplitView, labels: Sequence[str]) -> Iterato
     if total < 50:
         fix = "Give more rows; read every number with its interval."
         yield _finding("warning", "few-rows", view.name, f"{total} rows.", fix, total)
+    if not labels:
+        return
     if view is train:
         rare = [f'"{label}" ({count})' for label, count in zip(labels, counts, strict=True) if count < 8]
         if rare:
@@ -200,6 +206,11 @@ def _lengths(view: SplitView, limit: int, positions: int | None) -> Iterator[Fin
         )
         severity: Severity = "warning" if share > 0.01 else "note"
         yield _finding(severity, "cut", view.name, message, fix, len(cut), view.places(cut))
+    mute = np.flatnonzero(view.labelled == 0) if view.labelled is not None else np.empty(0, np.int64)
+    if len(mute):
+        message = f"{len(mute)} rows ({len(mute) / len(view.index):.2%}) keep no token to learn within {limit} tokens."
+        fix = f"Set model.max_length: {int(view.full_length[mute].max())}, or shorten these prompts, or take them out."
+        yield _finding("error", "nothing-to-learn", view.name, message, fix, len(mute), view.places(mute))
     unknown = view.unknown.sum() / max(1, view.tokens.sum())
     if unknown > 0.01:
         worst = np.argsort(-view.unknown, kind="stable")[:SHOWN]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,29 +20,30 @@ from luthier.artifacts.evaluation import (
     PerClassBlock,
     PerClassRow,
     ReliabilityBin,
-    SliceRow,
 )
 from luthier.evaluation.baselines import BASELINES
 from luthier.evaluation.evidence import Evidence, Outputs, SplitEvidence
+from luthier.evaluation.slices import slices
 from luthier.metrics.calibration import expected_calibration_error, reliability, softmax
 from luthier.metrics.classification import confusion, per_class
 from luthier.metrics.intervals import bootstrap, paired_bootstrap
 from luthier.metrics.label_issues import find_label_issues
-from luthier.metrics.registry import METRICS, Metric
+from luthier.metrics.registry import METRICS, Metric, metrics_about
 from luthier.metrics.scores import Scores
 
-SLICE_VALUES = 20
-LEAST_SLICE_ROWS = 5
 IntArray = NDArray[np.int64]
 
 
 class ClassificationEvaluation:
     """Judges `logits` (N, C) against class numbers."""
 
+    loss: ClassVar[str] = "log_loss"
+    baselines: ClassVar[tuple[str, ...]] = tuple(BASELINES)
+
     def validate(self, outputs: Outputs, target: IntArray, metrics: Sequence[str]) -> dict[str, float]:
         """Return metrics of validation outputs, in the order asked; an undefined one is left out."""
         scores = Scores(target, softmax(outputs["logits"]))
-        found = {name: METRICS[name].function(scores) for name in metrics}
+        found = {name: METRICS[name].function(scores) for name in metrics if METRICS[name].about == "labels"}
         return {name: value for name, value in found.items() if value is not None}
 
     def report(self, evidence: Evidence) -> EvalReport:
@@ -56,9 +56,9 @@ class ClassificationEvaluation:
             weights_sha256=evidence.weights_sha256,
             headline=evidence.headline,
             confidence=evidence.confidence,
-            metrics=_with_intervals(scores, list(METRICS.values()), evidence),
+            metrics=_with_intervals(scores, metrics_about("labels"), evidence),
             baselines=[_baseline(name, scores, evidence) for name in evidence.baselines],
-            slices=list(_slices(scores, evidence)),
+            slices=list(slices(scores, [("label", [evidence.labels[t] for t in scores.target])], evidence)),
             blocks=self._blocks(scores, evidence),
         )
 
@@ -71,6 +71,13 @@ class ClassificationEvaluation:
             "predicted": labels[scores.predicted].tolist(),
         }
         return columns | {f"score.{label}": scores.probability[:, i] for i, label in enumerate(evidence.labels)}
+
+    def scores(self, columns: Mapping[str, NDArray[Any]]) -> Scores:
+        """Return the scores of rows that `predictions` wrote."""
+        labels = [name for name in columns if name.startswith("score.")]
+        numbers = {label.removeprefix("score."): i for i, label in enumerate(labels)}
+        target = np.asarray([numbers[label] for label in columns["target"]])
+        return Scores(target, np.stack([columns[label] for label in labels], axis=1))
 
     def _scores(self, evidence: Evidence, split: SplitEvidence) -> Scores:
         logits = split.outputs["logits"]
@@ -128,42 +135,9 @@ def _baseline(name: str, scores: Scores, evidence: Evidence) -> Baseline:
     )
     return Baseline(
         name=name,
-        metrics=_with_intervals(simple, list(METRICS.values()), evidence),
+        metrics=_with_intervals(simple, metrics_about("labels"), evidence),
         lead=MetricValue(value=lead.difference, interval=lead.interval),
     )
-
-
-def _slices(scores: Scores, evidence: Evidence) -> Iterator[SliceRow]:
-    metric = METRICS[evidence.headline]
-    columns = [("length", _length_bands(evidence.test.tokens)), ("label", [evidence.labels[t] for t in scores.target])]
-    columns += [(name, [str(cell) for cell in evidence.test.cells(name, None)]) for name in evidence.slices]
-    for column, values in columns:
-        counts = Counter(values)
-        shown = list(dict.fromkeys(sorted(values, key=_band_order))) if column == "length" else _top(counts)
-        for value in shown:
-            positions = np.flatnonzero(np.asarray(values, dtype=object) == value)
-            if len(positions) < LEAST_SLICE_ROWS:
-                continue
-            part = scores.take(positions)
-            measured = _with_intervals(part, [metric], evidence)[metric.name]
-            yield SliceRow(column=column, value=value, rows=len(positions), metric=measured)
-
-
-def _top(counts: Counter[str]) -> list[str]:
-    return [value for value, _ in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))[:SLICE_VALUES]]
-
-
-def _length_bands(tokens: IntArray) -> list[str]:
-    """Return a band of tokens for each row: the four quarters of the rows by length."""
-    edges = np.unique(np.quantile(tokens, [0.25, 0.5, 0.75]).astype(np.int64)) if len(tokens) else np.empty(0, int)
-    lows = np.concatenate(([0], edges + 1))
-    highs = np.concatenate((edges, [int(tokens.max(initial=0))]))
-    band = np.searchsorted(edges, tokens, side="left")
-    return [f"{lows[i]}-{highs[i]} tokens" for i in band]
-
-
-def _band_order(band: str) -> int:
-    return int(band.split("-", 1)[0])
 
 
 def _calibration(scores: Scores, evidence: Evidence) -> CalibrationBlock:

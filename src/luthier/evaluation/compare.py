@@ -11,9 +11,11 @@ import numpy as np
 from luthier.artifacts.evaluation import EvalReport
 from luthier.data.rows import open_arrow
 from luthier.errors import ArtifactError
+from luthier.evaluation.kinds import EVALUATIONS
 from luthier.metrics.intervals import PairedResult, discordant, mcnemar, paired_bootstrap
 from luthier.metrics.registry import METRICS
 from luthier.metrics.scores import Scores
+from luthier.tasks import TASKS
 
 
 @dataclass(frozen=True)
@@ -27,8 +29,8 @@ class Comparison:
         before: the headline metric of the first run on the shared rows.
         after: that of the second.
         result: the paired difference with interval and p value.
-        mcnemar_p: exact McNemar test on right and wrong.
-        flips: share of the shared rows whose prediction changed.
+        mcnemar_p: exact McNemar test on right and wrong; None where answers are not right or wrong.
+        flips: share of the shared rows whose prediction changed; None where nothing is predicted out of a list.
     """
 
     headline: str
@@ -38,8 +40,8 @@ class Comparison:
     before: float | None
     after: float | None
     result: PairedResult
-    mcnemar_p: float
-    flips: float
+    mcnemar_p: float | None
+    flips: float | None
 
 
 def compare(before: Path, after: Path) -> Comparison:
@@ -65,10 +67,16 @@ def compare(before: Path, after: Path) -> Comparison:
         raise ArtifactError(
             "the two runs share no test row.", where=str(after), fix="Give both the same data and data.split."
         )
-    scores = [_scores(table, [own[key] for key in shared], labels[0]) for table, own in zip(tables, rows, strict=True)]
+    names = tables[0].column_names
+    judge = EVALUATIONS[TASKS[reports[1].task].evaluation]()
+    scores = [
+        judge.scores(_columns(table, [own[key] for key in shared], names))
+        for table, own in zip(tables, rows, strict=True)
+    ]
     if not np.array_equal(scores[0].target, scores[1].target):
         raise ArtifactError("the shared test rows have other labels in one of the runs.", where=str(after))
     metric = METRICS[reports[1].headline]
+    right_or_wrong = [one for one in scores if isinstance(one, Scores)]
     return Comparison(
         headline=metric.name,
         rows=len(shared),
@@ -77,8 +85,8 @@ def compare(before: Path, after: Path) -> Comparison:
         before=metric.function(scores[0]),
         after=metric.function(scores[1]),
         result=paired_bootstrap(scores[0], scores[1], metric, confidence=reports[1].confidence),
-        mcnemar_p=mcnemar(*discordant(scores[0], scores[1])),
-        flips=float(np.mean(scores[0].predicted != scores[1].predicted)),
+        mcnemar_p=mcnemar(*discordant(*right_or_wrong)) if right_or_wrong else None,
+        flips=_changed(*right_or_wrong) if right_or_wrong else None,
     )
 
 
@@ -99,8 +107,10 @@ def _rows_by_key(table: Any) -> dict[tuple[int, int], int]:
     return found
 
 
-def _scores(table: Any, rows: list[int], labels: list[str]) -> Scores:
-    numbers = {label.removeprefix("score."): i for i, label in enumerate(labels)}
-    target = np.asarray([numbers[label] for label in table.column("target").take(rows).to_pylist()])
-    probability = np.stack([table.column(label).take(rows).to_numpy() for label in labels], axis=1)
-    return Scores(target, probability)
+def _columns(table: Any, rows: list[int], names: list[str]) -> dict[str, Any]:
+    """Return columns by name, in one order for both runs."""
+    return {name: np.asarray(table.column(name).take(rows).to_pylist()) for name in names}
+
+
+def _changed(before: Scores, after: Scores) -> float:
+    return float(np.mean(before.predicted != after.predicted))

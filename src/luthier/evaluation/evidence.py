@@ -23,6 +23,7 @@ class SplitEvidence:
         tokens: (N,) length of each row before the limit.
         cells: returns a column's cells (as Python objects) for some positions, or for all with None.
         place: returns where a position's row stands in its source, such as `reviews.csv:17`.
+        answer: returns what the predictor answers (as `Prediction.as_dict`) to the rows at some positions.
     """
 
     name: str
@@ -31,6 +32,7 @@ class SplitEvidence:
     tokens: NDArray[np.int64]
     cells: Callable[[str, NDArray[np.int64] | None], list[Any]]
     place: Callable[[int], str]
+    answer: Callable[[NDArray[np.int64]], list[dict[str, Any]]]
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class Evidence:
         labels: a name for each output.
         calibration: fitted on validation, such as `{"temperature": 1.3}`.
         inputs: names of the input columns; the first one is the text that baselines read.
+        target: name of the target column.
         train: rows only, for baselines.
         validation: rows and outputs.
         test: rows and outputs.
@@ -53,7 +56,9 @@ class Evidence:
         slices: columns to slice by.
         mistakes: how many to list.
         bins: of the reliability diagram.
-        baselines: names in `BASELINES`.
+        answers: how many test rows to generate answers for, where that is asked.
+        baselines: names in the evaluation's `baselines`.
+        untuned: returns what the pretrained model, before any training, puts out for the test rows.
     """
 
     task: str
@@ -61,6 +66,7 @@ class Evidence:
     labels: Sequence[str]
     calibration: Mapping[str, float]
     inputs: Sequence[str]
+    target: str
     train: SplitEvidence
     validation: SplitEvidence
     test: SplitEvidence
@@ -71,4 +77,6 @@ class Evidence:
     slices: Sequence[str]
     mistakes: int
     bins: int
+    answers: int
     baselines: Sequence[str]
+    untuned: Callable[[], Outputs]

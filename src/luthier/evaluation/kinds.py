@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,10 +11,20 @@ from numpy.typing import NDArray
 from luthier.artifacts.evaluation import EvalReport
 from luthier.evaluation.classification import ClassificationEvaluation
 from luthier.evaluation.evidence import Evidence, Outputs
+from luthier.evaluation.generation import GenerationEvaluation
+from luthier.metrics.scores import RowScores
 
 
 class Evaluation(Protocol):
-    """How a kind of answer is judged."""
+    """How a kind of answer is judged.
+
+    Attributes:
+        loss: the metric that is the training loss, on validation rows.
+        baselines: simple models that it can be compared with.
+    """
+
+    loss: ClassVar[str]
+    baselines: ClassVar[tuple[str, ...]]
 
     def validate(self, outputs: Outputs, target: NDArray[np.int64], metrics: Sequence[str]) -> dict[str, float]:
         """Return metrics of validation outputs, in the order asked; an undefined one is left out."""
@@ -25,7 +35,11 @@ class Evaluation(Protocol):
     def predictions(self, evidence: Evidence) -> dict[str, Any]:
         """Return columns of per-row predictions on the test split, for later comparisons."""
 
+    def scores(self, columns: Mapping[str, NDArray[Any]]) -> RowScores:
+        """Return the scores of rows whose columns `predictions` wrote."""
+
 
 EVALUATIONS: dict[str, type[Evaluation]] = {
     "classification": ClassificationEvaluation,
+    "generation": GenerationEvaluation,
 }

@@ -58,9 +58,9 @@ def record(predictor: Predictor, inputs: Sequence[tuple[str, Mapping[str, Any]]]
         inputs: (origin, cells by role).
     """
     features = predictor.features([cells for _, cells in inputs])
-    outputs = predictor.outputs(features)
+    outputs = predictor.answers(features)
     answers = predictor.decode(outputs)
-    raw = {name: values for name, values in outputs.items() if name != "group"}
+    raw = {name: values for name, values in outputs.items() if name != "group" and values.dtype != object}
     goldens = []
     for number, (origin, cells) in enumerate(inputs):
         own = np.flatnonzero(features.group == number)
@@ -69,7 +69,7 @@ def record(predictor: Predictor, inputs: Sequence[tuple[str, Mapping[str, Any]]]
                 origin=origin,
                 inputs=dict(cells),
                 features=[{name: features.row(name, int(i)).tolist() for name in features.fields} for i in own],
-                raw=[{name: values[i].ravel().tolist() for name, values in raw.items()} for i in own],
+                raw=[{name: np.ravel(values[i]).astype(float).tolist() for name, values in raw.items()} for i in own],
                 prediction=answers[number].as_dict(),
             )
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, SupportsIndex, overload
 
@@ -15,6 +15,7 @@ from luthier.data.batches import sorted_batches
 from luthier.data.features import Features, in_memory
 from luthier.data.text import TextEncoder
 from luthier.errors import DataError
+from luthier.inference.generating import as_outputs, generate, stream
 from luthier.inference.runtimes import RUNTIMES, Scorer
 from luthier.tasks import TASKS
 from luthier.tasks.base import CellError, Prediction, Task
@@ -72,6 +73,7 @@ class Predictor:
             max_length=self.entry.preprocess.max_length,
             truncation_side=self.entry.preprocess.truncation_side,
         )
+        self.decoding = self.task.decoding(self.encoder)
         self.inputs = tuple(role.name for role in self.task.roles if not role.target)
 
     def predict(self, inputs: Sequence[str | Mapping[str, Any]]) -> Predictions:
@@ -115,7 +117,7 @@ class Predictor:
         if not cells:
             return Predictions([])
         features = self.features(cells)
-        return Predictions(self.decode(self.outputs(features)))
+        return Predictions(self.decode(self.answers(features)))
 
     def features(self, cells: Sequence[Mapping[str, Any]]) -> Features:
         """Return the features of some rows of cells."""
@@ -144,6 +146,33 @@ class Predictor:
                     found[name] = np.empty((len(index), *values.shape[1:]))
                 found[name][batch] = values
         return {**found, "group": np.asarray(features.group)[index]}
+
+    def answers(self, features: Features) -> Outputs:
+        """Return what `decode` reads: the model's outputs, or the texts that it writes token by token."""
+        if self.decoding is None:
+            return self.outputs(features)
+        prompts = [features.row("input_ids", row) for row in range(len(features))]
+        written = generate(self.scorer.generator(), prompts, self.decoding, budget=BATCH_TOKENS)
+        found = as_outputs(written, self.decoding)
+        text = [self.encoder.text([token.id for token in answer]) for answer in written]
+        return {**found, "text": np.asarray(text, dtype=object), "group": np.asarray(features.group)}
+
+    def stream(self, cells: Mapping[str, Any]) -> Iterator[str]:
+        """Yield the pieces of one answer as they are written; together they are the text that `predict` gives.
+
+        Args:
+            cells: one row's, from `cells`.
+        """
+        assert self.decoding is not None, "only a model that writes text can stream it"
+        prompt = self.features([cells]).row("input_ids", 0)
+        ids: list[int] = []
+        told = ""
+        for token in stream(self.scorer.generator(), prompt, self.decoding):
+            ids.append(token.id)
+            text = self.encoder.text(ids)
+            if token.last or not text.endswith("\ufffd"):  # half a character waits for its other half
+                yield text[len(told) :]
+                told = text
 
     def decode(self, outputs: Outputs) -> Sequence[Prediction]:
         """Return the task's predictions from named outputs."""

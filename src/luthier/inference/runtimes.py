@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from luthier.artifacts.bundle import BundleManifest
+from luthier.inference.generating import Generator
 
 
 class Scorer(Protocol):
@@ -17,6 +18,9 @@ class Scorer(Protocol):
 
     def score(self, batch: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float64]]:
         """Return named outputs, (B, ...) each, for a collated batch."""
+
+    def generator(self) -> Generator:
+        """Return the same model token by token; only language models can."""
 
 
 class TorchScorer:
@@ -44,6 +48,12 @@ class TorchScorer:
         with torch.inference_mode():
             outputs = self._model(inputs)
         return {name: value.double().numpy() for name, value in outputs.items()}
+
+    def generator(self) -> Generator:
+        """Return the model token by token."""
+        from luthier.inference.torch_generator import TorchGenerator
+
+        return TorchGenerator(self._model)
 
 
 RUNTIMES: dict[str, Callable[[Path, BundleManifest], Scorer]] = {

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from luthier.metrics.registry import Metric
 from luthier.metrics.resampling import multiplicities, statistic_of
-from luthier.metrics.scores import FloatArray, Scores
+from luthier.metrics.scores import FloatArray, RowScores, Scores
 from luthier.metrics.weighted import row_mean
 
 Interval = tuple[float, float]
@@ -34,7 +34,7 @@ def percentile_interval(values: FloatArray, confidence: float) -> Interval | Non
 
 
 def bootstrap(
-    scores: Scores,
+    scores: RowScores,
     metrics: Sequence[Metric],
     *,
     resamples: int = 2000,
@@ -104,8 +104,8 @@ def _paired(point: float | None, resampled: FloatArray, confidence: float) -> Pa
 
 
 def paired_bootstrap(
-    before: Scores,
-    after: Scores,
+    before: RowScores,
+    after: RowScores,
     metric: Metric,
     *,
     resamples: int = 2000,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-from luthier.metrics import classification, weighted
-from luthier.metrics.scores import Scores
+from luthier.metrics import classification, generation, weighted
 from luthier.metrics.weighted import Statistic
 
 
@@ -23,21 +23,29 @@ class Metric:
         percent: whether reports show it as a percentage.
         statistic: the same number over row multiplicities; it makes the bootstrap fast. Without it `function` is
             called once per resample.
+        about: what it measures: `labels` (`Scores`), `completions` (`CompletionScores`) or `answers` (`AnswerScores`).
     """
 
     name: str
-    function: Callable[[Scores], float | None]
+    function: Callable[[Any], float | None]
     greater_is_better: bool
     label_en: str
     label_zh: str
     percent: bool = False
-    statistic: Callable[[Scores], Statistic] | None = None
+    statistic: Callable[[Any], Statistic] | None = None
+    about: str = "labels"
 
 
 def _built_in(name: str, label_en: str, label_zh: str, *, better: str, percent: bool = False) -> Metric:
     """Return the metric whose function and statistic both carry its name."""
     function, statistic = getattr(classification, name), getattr(weighted, name)
     return Metric(name, function, better == "up", label_en, label_zh, percent, statistic)
+
+
+def _of_text(name: str, about: str, label_en: str, label_zh: str, *, better: str, percent: bool = False) -> Metric:
+    """Return a metric of generated text."""
+    function, statistic = getattr(generation, name), getattr(generation, f"{name}_statistic")
+    return Metric(name, function, better == "up", label_en, label_zh, percent, statistic, about)
 
 
 METRICS: dict[str, Metric] = {
@@ -55,5 +63,16 @@ METRICS: dict[str, Metric] = {
         _built_in("log_loss", "Log loss", "对数损失", better="down"),
         _built_in("brier", "Brier score", "Brier 分数", better="down"),
         _built_in("ece", "Expected calibration error", "期望校准误差", better="down"),
+        _of_text("perplexity", "completions", "Perplexity", "困惑度", better="down"),
+        _of_text("token_loss", "completions", "Loss per token", "每词元损失", better="down"),
+        _of_text("token_accuracy", "completions", "Token accuracy", "词元准确率", better="up", percent=True),
+        _of_text("exact_match", "answers", "Exact match", "完全匹配", better="up", percent=True),
+        _of_text("rouge_l", "answers", "ROUGE-L", "ROUGE-L", better="up", percent=True),
+        _of_text("ended", "answers", "Ended by itself", "自行结束", better="up", percent=True),
     )
 }
+
+
+def metrics_about(about: str) -> list[Metric]:
+    """Return the metrics of one kind of scores, in the table's order."""
+    return [metric for metric in METRICS.values() if metric.about == about]

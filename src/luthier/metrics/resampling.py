@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from luthier.metrics.registry import Metric
-from luthier.metrics.scores import FloatArray, IntArray, Scores
+from luthier.metrics.scores import FloatArray, IntArray, RowScores
 from luthier.metrics.weighted import Statistic
 
 CELLS_AT_ONCE = 500_000  # multiplicities held at a time: 4 MB
@@ -48,7 +48,7 @@ def multiplicities(rows: int, resamples: int, seed: int, purpose: str) -> Iterat
         yield np.ascontiguousarray(counted.T, dtype=np.float64)
 
 
-def statistic_of(metric: Metric, scores: Scores) -> Statistic:
+def statistic_of(metric: Metric, scores: RowScores) -> Statistic:
     """Return a metric over multiplicities: its own fast form, or its function called for each resample."""
     if metric.statistic is not None:
         return metric.statistic(scores)

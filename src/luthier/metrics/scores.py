@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,21 @@ import numpy.typing as npt
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
+
+
+class RowScores(Protocol):
+    """Any scores that can be resampled by rows."""
+
+    @property
+    def rows(self) -> int:
+        """The number of rows, N."""
+
+    @property
+    def target(self) -> IntArray:
+        """(N,) what must be equal for two models to be compared row by row."""
+
+    def take(self, rows: npt.ArrayLike) -> Self:
+        """Return the scores of some rows, by index or by mask, in that order."""
 
 
 @dataclass(frozen=True, eq=False)

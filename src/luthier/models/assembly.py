@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from luthier.data.draws import torch_seed
 from luthier.errors import ModelError
-from luthier.models.families import Family, family_of
-from luthier.models.heads import build_head
+from luthier.models.causal import next_token_states
+from luthier.models.families import Family, family_for
+from luthier.models.heads import LanguageModelHead, build_head
 from luthier.models.source import ModelSource, quiet_transformers
 from luthier.tasks.base import HeadSpec
 
@@ -26,6 +27,9 @@ DROPOUT_KEYS = (
     "attention_dropout",
     "classifier_dropout",
     "seq_classif_dropout",
+    "attn_pdrop",
+    "embd_pdrop",
+    "resid_pdrop",
 )
 
 
@@ -43,16 +47,22 @@ class TaskModel(nn.Module):
         self.heads = nn.ModuleDict(dict(heads))
         self.upper: list[nn.Module] = []
         """In training over kept states: what goes on from them, in a list so that it is no part of this module."""
+        self.predicts_tokens = any(isinstance(head, LanguageModelHead) for head in heads.values())
+        for head in heads.values():
+            if isinstance(head, LanguageModelHead):
+                head.attach(backbone)
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the named outputs of every head.
 
         Args:
-            batch: `input_ids` and `attention_mask`, both (B, T); other keys are ignored. `states` (B, T, H) of frozen
-                layers may stand in the place of `input_ids`, see `models.views`.
+            batch: `input_ids` and `attention_mask`, both (B, T), and what the heads read beside states. `states` (B, T, H)
+                of frozen layers may stand in the place of `input_ids`, see `models.views`.
         """
         mask = batch["attention_mask"]
-        if "states" not in batch:
+        if self.predicts_tokens:
+            states = next_token_states(self.backbone, batch)
+        elif "states" not in batch:
             states = self.backbone(input_ids=batch["input_ids"], attention_mask=mask).last_hidden_state  # (B, T, H)
         elif self.upper:
             states = self.upper[0](inputs_embeds=batch["states"], attention_mask=mask).last_hidden_state
@@ -60,7 +70,7 @@ class TaskModel(nn.Module):
             states = batch["states"]
         outputs: dict[str, Tensor] = {}
         for head in self.heads.values():
-            outputs.update(head(states, mask))
+            outputs.update(head(states, batch))
         return outputs
 
 
@@ -95,7 +105,9 @@ def assemble(
     Raises:
         ModelError: the family is not supported, or the pooling has no plain form.
     """
-    family = family_of(source.model_type, where=source.id)
+    family = family_for(source.model_type, head.kind, where=source.id)
+    if head.kind == "language-model":
+        return _assemble_causal(source, head, family, pooling=pooling, attention=attention, dropout=dropout)
     if pooling not in {"auto", "first"}:
         raise ModelError(
             f"model.pooling must be auto or first for {source.model_type} models; got {pooling}.",
@@ -113,6 +125,27 @@ def assemble(
     with seeded(torch_seed(seed, "head")):
         module = build_head(head.kind, settings)
     _start(module, source, family, config.initializer_range, seed)
+    return Assembled(TaskModel(backbone, {"main": module}), family, HeadSpec(head.kind, settings))
+
+
+def _assemble_causal(
+    source: ModelSource, head: HeadSpec, family: Family, *, pooling: str, attention: str, dropout: float | None
+) -> Assembled:
+    """Return a pretrained decoder with its own output layer, tied where the model ties it."""
+    if pooling != "auto":
+        raise ModelError(f"model.pooling must be auto for a language model; got {pooling}.", fix="Take it out.")
+    config = _config(source, dropout)
+    backbone = load_backbone(source.folder, family, attention=attention, config=config)
+    tied = bool(getattr(config, "tie_word_embeddings", True))
+    settings = {**head.settings, "hidden": config.hidden_size, "vocabulary": config.vocab_size, "tied": tied}
+    module = build_head(head.kind, settings)
+    if not tied:
+        name = f"{family.causal_output}.weight"
+        found = read_tensors(source.weights, [name])
+        if name not in found:
+            raise ModelError(f"has no output layer ({name}), so it is no language model.", where=str(source.folder))
+        with torch.no_grad():
+            module.output.weight.copy_(found[name])  # type: ignore[union-attr, operator]
     return Assembled(TaskModel(backbone, {"main": module}), family, HeadSpec(head.kind, settings))
 
 

@@ -12,22 +12,24 @@ from luthier.artifacts.bundle import Backbone, Head
 from luthier.artifacts.files import sha256_file
 from luthier.errors import ModelError
 from luthier.models.assembly import KINDS, Assembled, TaskModel, load_backbone, read_tensors
-from luthier.models.families import family_of
+from luthier.models.families import Family, family_of
 from luthier.models.heads import build_head
+from luthier.tasks.base import HeadSpec
 
 WEIGHTS = "model.safetensors"
 
 
-def head_tensors(model_type: str) -> dict[str, str]:
-    """Return `{name in our head: name in the plain folder}` for a model type's classification head."""
-    family = family_of(model_type, where="config.json")
+def head_tensors(family: Family, head: HeadSpec) -> dict[str, str]:
+    """Return `{name in our head: name in the plain folder}`; a tied head has no tensors of its own."""
+    if head.kind == "language-model":
+        return {} if head.settings["tied"] else {"output.weight": f"{family.causal_output}.weight"}
     layers = {"dense": family.dense, "output": family.output}
     return {f"{ours}.{kind}": f"{theirs}.{kind}" for ours, theirs in layers.items() for kind in KINDS}
 
 
 def plain_state(assembled: Assembled, state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Rename a `TaskModel`'s tensors to the plain folder's names, in fp32."""
-    mapping = head_tensors(assembled.model.backbone.config.model_type)  # type: ignore[union-attr, arg-type]
+    mapping = head_tensors(assembled.family, assembled.head)
     plain = {}
     for name, tensor in state.items():
         if name.startswith("backbone."):
@@ -38,7 +40,7 @@ def plain_state(assembled: Assembled, state: dict[str, Tensor]) -> dict[str, Ten
 
 
 def write_folder(assembled: Assembled, folder: Path, *, labels: list[str]) -> str:
-    """Write config and weights as a plain `AutoModelForSequenceClassification` folder.
+    """Write config and weights as a plain Transformers folder of the head's own class.
 
     Args:
         assembled: the trained module.
@@ -52,13 +54,13 @@ def write_folder(assembled: Assembled, folder: Path, *, labels: list[str]) -> st
 
     save_file(plain_state(assembled, assembled.model.state_dict()), folder / WEIGHTS, metadata={"format": "pt"})
     config = assembled.model.backbone.config.to_dict()  # type: ignore[union-attr, operator]
-    config.update(
-        architectures=[assembled.family.architecture],
-        id2label={str(i): label for i, label in enumerate(labels)},
-        label2id={label: i for i, label in enumerate(labels)},
-        problem_type="single_label_classification",
-        dtype="float32",
-    )
+    config.update(architectures=[assembled.family.plain_class(assembled.head.kind)], dtype="float32")
+    if labels:
+        config.update(
+            id2label={str(i): label for i, label in enumerate(labels)},
+            label2id={label: i for i, label in enumerate(labels)},
+            problem_type="single_label_classification",
+        )
     config.pop("_name_or_path", None)
     text = json.dumps(config, indent=2, ensure_ascii=False, sort_keys=True)
     (folder / "config.json").write_text(f"{text}\n", encoding="utf-8")
@@ -84,8 +86,9 @@ def manifest_parts(assembled: Assembled, *, source: str) -> tuple[Backbone, Head
     """Return the backbone and head entries of a bundle's manifest."""
     model_type = assembled.model.backbone.config.model_type  # type: ignore[union-attr]
     backbone = Backbone(folder="model", model_type=str(model_type), source=source, prefix=assembled.family.prefix)
-    settings = {**assembled.head.settings, "dropout": 0.0}
-    tensors = head_tensors(str(model_type))
+    known = assembled.head.settings
+    settings = {**known, "dropout": 0.0} if "dropout" in known else dict(known)
+    tensors = head_tensors(assembled.family, assembled.head)
     return backbone, Head(name="main", kind=assembled.head.kind, settings=settings, tensors=tensors)
 
 

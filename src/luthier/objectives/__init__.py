@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
+from luthier.objectives.causal_lm import CausalLM
 from luthier.objectives.classification import Classification
 
 LossSums = Mapping[str, tuple[Tensor, Tensor]]
@@ -24,10 +25,11 @@ class Objective(Protocol):
 
 
 OBJECTIVES: dict[str, Callable[..., Objective]] = {
+    "causal-lm": CausalLM,
     "classification": Classification,
 }
 
-__all__ = ["OBJECTIVES", "Classification", "LossSums", "Objective", "build_objective"]
+__all__ = ["OBJECTIVES", "CausalLM", "Classification", "LossSums", "Objective", "build_objective"]
 
 
 def build_objective(name: str, settings: dict[str, Any]) -> Objective:

@@ -87,6 +87,9 @@ def _golden_inputs(prepared: Prepared, number: int) -> list[tuple[str, dict[str,
 
 def _profile(prepared: Prepared, predictor: Predictor, check: CheckReport) -> dict[str, Any]:
     """Return what the training data and the answers on validation looked like: the reference for drift."""
+    if predictor.decoding is not None:  # no labels to count, no confidence
+        train = check.splits["train"].model_dump(mode="json")
+        return {"schema_version": 1, "train": train, "predicted_labels": {}, "confidence_quantiles": []}
     features, index = prepared.part("validation")
     answers = [answer.as_dict() for answer in predictor.decode(predictor.outputs(features, index))]
     labels: dict[str, int] = {}

@@ -11,6 +11,7 @@ from luthier.config import CheckStage
 from luthier.data.batches import padding_share
 from luthier.data.check import SplitView, check_data
 from luthier.errors import DataError
+from luthier.pipeline.evaluating import baselines
 from luthier.pipeline.prepared import Prepared
 from luthier.pipeline.training import Choices, TrainJob
 from luthier.training.step_check import measure
@@ -19,6 +20,7 @@ from luthier.training.step_check import measure
 def data_check(prepared: Prepared) -> CheckReport:
     """Return what the data check found; no weights are loaded."""
     spec = prepared.plan.only(CheckStage).spec
+    baselines(prepared)
     dataset = prepared.dataset
     report = check_data(
         [_view(prepared, name) for name in dataset.parts],
@@ -86,4 +88,5 @@ def _view(prepared: Prepared, name: str) -> SplitView:
         tokens=np.asarray(features.total_cost[index]),
         full_length=scalar("full_length"),
         unknown=scalar("unknown"),
+        labelled=scalar("labelled") if "labelled" in features.scalar else None,
     )

@@ -13,6 +13,7 @@ from luthier.artifacts.bundle import BundleManifest
 from luthier.artifacts.evaluation import EvalReport
 from luthier.artifacts.files import read_json, write_json_atomic
 from luthier.config import EvaluateStage
+from luthier.errors import DataError
 from luthier.evaluation.evidence import Evidence, SplitEvidence
 from luthier.evaluation.kinds import EVALUATIONS
 from luthier.inference.predictor import Outputs, Predictor
@@ -53,9 +54,10 @@ def evaluate(
         labels=task.output_labels(dataset.targets),
         calibration=calibration,
         inputs=dataset.inputs,
-        train=_split(prepared, "train", {}),
-        validation=_split(prepared, "validation", validation),
-        test=_split(prepared, "test", test),
+        target=next(dataset.columns[role.name] for role in task.roles if role.target),
+        train=_split(prepared, "train", {}, predictor),
+        validation=_split(prepared, "validation", validation, predictor),
+        test=_split(prepared, "test", test, predictor),
         weights_sha256=manifest.weights_sha256,
         confidence=spec.confidence,
         resamples=spec.resamples,
@@ -63,7 +65,9 @@ def evaluate(
         slices=spec.slices,
         mistakes=spec.mistakes,
         bins=spec.bins,
-        baselines=spec.baselines,
+        answers=spec.answers,
+        baselines=baselines(prepared),
+        untuned=lambda: _untuned(prepared),
     )
     evaluation = EVALUATIONS[task.evaluation]()
     report = evaluation.report(evidence)
@@ -77,7 +81,34 @@ def _outputs(prepared: Prepared, predictor: Predictor, part: str) -> Outputs:
     return predictor.outputs(features, index)
 
 
-def _split(prepared: Prepared, name: str, outputs: Outputs) -> SplitEvidence:
+def baselines(prepared: Prepared) -> tuple[str, ...]:
+    """Return the simple models to compare with.
+
+    Raises:
+        DataError: one of `evaluate.baselines` is not for this task.
+    """
+    known = EVALUATIONS[prepared.task.evaluation].baselines
+    asked = prepared.plan.only(EvaluateStage).spec.baselines
+    wrong = [name for name in asked if name not in {"auto", *known}]
+    if wrong:
+        text = f"evaluate.baselines of {prepared.task.name} must be of {', '.join(known)}; got {', '.join(wrong)}."
+        raise DataError(text, fix="Take it out, or write auto.")
+    return tuple(dict.fromkeys(name for one in asked for name in (known if one == "auto" else (one,))))
+
+
+def _untuned(prepared: Prepared) -> Outputs:
+    """Return what the pretrained model puts out for the test rows."""
+    from luthier.models.assembly import assemble
+    from luthier.pipeline.training import forward
+
+    head = prepared.task.head(prepared.dataset.targets)
+    pooling = prepared.model_spec.pooling
+    assembled = assemble(prepared.model, head, pooling=pooling, attention="sdpa", dropout=0.0, seed=prepared.plan.seed)
+    features, index = prepared.part("test")
+    return forward(assembled.model, features, index, precision="fp32")
+
+
+def _split(prepared: Prepared, name: str, outputs: Outputs, predictor: Predictor) -> SplitEvidence:
     dataset = prepared.dataset
     features, index = prepared.part(name)
     numbers = dataset.row_numbers(name)
@@ -87,6 +118,11 @@ def _split(prepared: Prepared, name: str, outputs: Outputs) -> SplitEvidence:
     def cells(column: str, positions: NDArray[np.int64] | None) -> list[Any]:
         return dataset.cells(name, column, positions)
 
+    def answer(positions: NDArray[np.int64]) -> list[dict[str, Any]]:
+        columns = {role: cells(dataset.columns[role], positions) for role in predictor.inputs}
+        asked = [predictor.cells({role: columns[role][i] for role in columns}, name) for i in range(len(positions))]
+        return [one.as_dict() for one in predictor.predict_cells(asked)]
+
     return SplitEvidence(
         name=name,
         outputs=outputs,
@@ -94,6 +130,7 @@ def _split(prepared: Prepared, name: str, outputs: Outputs) -> SplitEvidence:
         tokens=np.asarray(tokens[index], dtype=np.int64),
         cells=cells,
         place=lambda position: rows.place(int(numbers[position])),
+        answer=answer,
     )
 
 

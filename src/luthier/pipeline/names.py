@@ -10,7 +10,7 @@ from luthier.samples import SAMPLES
 def known_names() -> Names:
     """Return every registered task, method, metric, baseline, role, sample and finding."""
     from luthier.data.check import FINDINGS
-    from luthier.evaluation.baselines import BASELINES
+    from luthier.evaluation.kinds import EVALUATIONS
     from luthier.models.tuning.table import METHODS
     from luthier.tasks import TASKS
 
@@ -18,7 +18,7 @@ def known_names() -> Names:
         tasks={name: getattr(task, "settings", None) for name, task in TASKS.items()},
         methods={name: getattr(method, "settings", None) for name, method in METHODS.items()},
         metrics=METRICS,
-        baselines=BASELINES,
+        baselines=dict.fromkeys(["auto", *(name for kind in EVALUATIONS.values() for name in kind.baselines)]),
         roles={
             name: Roles(
                 required=tuple(role.name for role in task.roles if role.required),

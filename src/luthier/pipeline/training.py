@@ -244,7 +244,7 @@ class TrainJob:
         features, index = self.prepared.part("validation")
         outputs = forward(model, features, index, precision=self.choices["precision"].value)
         evaluation = EVALUATIONS[self.prepared.task.evaluation]()
-        wanted = list(dict.fromkeys([self.metric, self.prepared.task.headline, "log_loss"]))
+        wanted = list(dict.fromkeys([self.metric, self.prepared.task.headline, evaluation.loss]))
         found = evaluation.validate(outputs, self.prepared.dataset.target("validation"), wanted)
         if self.metric not in found:
             raise TrainingError(

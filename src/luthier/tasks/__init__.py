@@ -8,11 +8,24 @@ A new task is a class with the members of `Task` and one line in `TASKS`.
 
 from __future__ import annotations
 
-from luthier.tasks.base import CellError, Declared, HeadSpec, Prediction, Role, Task
+from luthier.tasks.base import CellError, Declared, Decoding, HeadSpec, Prediction, Role, Task
 from luthier.tasks.text_classification import TextClassification
+from luthier.tasks.text_generation import TextGeneration
 
 TASKS: dict[str, type[Task]] = {
     "text-classification": TextClassification,
+    "text-generation": TextGeneration,
 }
 
-__all__ = ["TASKS", "CellError", "Declared", "HeadSpec", "Prediction", "Role", "Task", "TextClassification"]
+__all__ = [
+    "TASKS",
+    "CellError",
+    "Declared",
+    "Decoding",
+    "HeadSpec",
+    "Prediction",
+    "Role",
+    "Task",
+    "TextClassification",
+    "TextGeneration",
+]

@@ -40,6 +40,27 @@ class HeadSpec:
     settings: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Decoding:
+    """How a text is made token by token.
+
+    Attributes:
+        max_new_tokens: of an answer, the end token included.
+        max_length: of prompt and answer together.
+        end_id: the token that ends an answer.
+        temperature: 0 takes the likeliest token.
+        top_p: draws are from the likeliest tokens that hold this share together.
+        seed: of the draws.
+    """
+
+    max_new_tokens: int
+    max_length: int
+    end_id: int
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 13
+
+
 class CellError(Exception):
     """A cell cannot be what its role needs; the message says why. The reader of the data adds the place."""
 
@@ -99,7 +120,10 @@ class Task(Protocol):
         """Return a name for each output of the head; empty where outputs have no names."""
 
     def target_number(self, cell: str, targets: Targets) -> int | None:
-        """Return the number that stands for a target in arrays; None for a target that training did not have."""
+        """Return the number that stands for a target in arrays; None for a target that training did not have.
+
+        Where targets are not classes (`output_labels` is empty), every target has the number 0.
+        """
 
     def fields(self, encoder: TextEncoder) -> dict[str, Field]:
         """Return how ragged fields are padded."""
@@ -114,11 +138,15 @@ class Task(Protocol):
         """Return the features of some rows.
 
         Args:
-            columns: `{role: cells}` of the inputs, as `input_cell` returned them.
+            columns: `{role: cells}` of the inputs, as `input_cell` returned them; unless predicting, those of the
+                target too, as `target_cell` returned them.
             rows: (R,) the rows' numbers; a feature's group is its row's number.
             encoder: the tokenizer with its length limit.
             target: (R,) from `target_number`, or None when predicting.
         """
+
+    def decoding(self, encoder: TextEncoder) -> Decoding | None:
+        """Return how answers are made token by token; None where one pass of the model gives them."""
 
     def head(self, targets: Targets) -> HeadSpec:
         """Return the head that the task needs."""
@@ -129,7 +157,8 @@ class Task(Protocol):
         """Return one prediction per group from the named outputs of the groups' features.
 
         Args:
-            outputs: `{name: (N, ...)}` ordered by group, and `group`: (N,) itself.
+            outputs: `{name: (N, ...)}` ordered by group, and `group`: (N,) itself; what was written
+                token by token has `text` too.
             targets: from `fit_targets`.
             calibration: from `calibrate`.
         """

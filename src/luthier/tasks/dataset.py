@@ -20,6 +20,7 @@ from luthier.data.features import FeatureBlock, Features, cached
 from luthier.data.rows import Repair, Rows
 from luthier.data.text import TextEncoder
 from luthier.errors import DataError
+from luthier.tasks import templates
 from luthier.tasks.base import CellError, Declared, Targets, Task
 
 SHOWN = 5
@@ -192,7 +193,8 @@ def encode(task: Task, dataset: Dataset, encoder: TextEncoder, tokenizer: Path) 
             "usable": _digest(table.usable),
             "target": _digest(table.target),
             "columns": dict(dataset.columns),
-            "tokenizer": sha256_file(tokenizer / "tokenizer.json"),
+            "tokenizer": {path.name: sha256_file(path) for path in sorted(tokenizer.iterdir())},
+            "task": [task.name, repr(sorted(vars(task).items()))],
             "max_length": encoder.max_length,
             "truncation_side": encoder.truncation_side,
             "code": _code_version(task),
@@ -204,16 +206,20 @@ def encode(task: Task, dataset: Dataset, encoder: TextEncoder, tokenizer: Path) 
 
 def _blocks(task: Task, table: Table, columns: Mapping[str, str], encoder: TextEncoder) -> Iterator[FeatureBlock]:
     roles = [role.name for role in task.roles if not role.target and role.name in columns]
+    target = next(role.name for role in task.roles if role.target)
     for start in range(0, len(table.usable), ENCODE_ROWS):
         numbers = table.usable[start : start + ENCODE_ROWS]
         cells = {role: table.rows.column(columns[role], numbers) for role in roles}
         clean = {role: [task.input_cell(role, cell) for cell in values] for role, values in cells.items()}
+        answers = table.rows.column(columns[target], numbers)
+        clean[target] = [task.target_cell(cell) for cell in answers]
         yield task.encode(clean, numbers, encoder, table.target[start : start + ENCODE_ROWS])
 
 
 def _code_version(task: Task) -> str:
     """Return a hash of the code that decides features, so that an upgrade never meets old ones."""
-    modules = [inspect.getmodule(type(task)), text, features, batches]
+    kinds = [kind for kind in type(task).__mro__ if kind.__module__ not in {"builtins", "typing"}]
+    modules = [*(inspect.getmodule(kind) for kind in kinds), templates, text, features, batches]
     sources = [inspect.getsource(module) for module in modules if module is not None]
     return hashlib.sha256("".join(sources).encode()).hexdigest()
 

@@ -133,6 +133,10 @@ class TextClassification:
             scalar=scalar,
         )
 
+    def decoding(self, encoder: TextEncoder) -> None:
+        """Return nothing: one pass of the model gives the answer."""
+        return
+
     def head(self, targets: Targets) -> HeadSpec:
         """Return a classification head with one output per label."""
         return HeadSpec("classification", {"outputs": len(targets["labels"])})

@@ -16,7 +16,7 @@ from luthier.metrics.intervals import (
     percentile_interval,
     wilson,
 )
-from luthier.metrics.registry import METRICS
+from luthier.metrics.registry import METRICS, metrics_about
 from luthier.metrics.scores import Scores
 
 ACCURACY = METRICS["accuracy"]
@@ -57,10 +57,10 @@ def test_agrees_with_scipys_bootstrap_of_a_mean(cases):
 def test_a_seed_decides_everything_and_other_metrics_nothing(cases):
     scores = cases["binary"]
     alone = bootstrap(scores, [ACCURACY], resamples=300)
-    together = bootstrap(scores, list(METRICS.values()), resamples=300)
+    together = bootstrap(scores, metrics_about("labels"), resamples=300)
     assert alone["accuracy"] == together["accuracy"]
-    assert bootstrap(scores, list(METRICS.values()), resamples=300) == together
-    assert bootstrap(scores, list(METRICS.values()), resamples=300, seed=14) != together
+    assert bootstrap(scores, metrics_about("labels"), resamples=300) == together
+    assert bootstrap(scores, metrics_about("labels"), resamples=300, seed=14) != together
 
 
 def test_draws_do_not_depend_on_how_many_are_held_at_a_time(monkeypatch):
@@ -93,7 +93,7 @@ def test_uses_of_one_seed_share_no_draws():
 
 
 def test_an_undefined_metric_has_no_interval(cases):
-    intervals = bootstrap(cases["one class"], list(METRICS.values()), resamples=100)
+    intervals = bootstrap(cases["one class"], metrics_about("labels"), resamples=100)
     assert intervals["roc_auc"] is None
     assert intervals["mcc"] is None
     assert intervals["accuracy"] is not None

@@ -8,12 +8,14 @@ from typing import Any
 from torch import nn
 
 from luthier.models.heads.classification import ClassificationHead
+from luthier.models.heads.language_model import LanguageModelHead
 
 HEADS: dict[str, Callable[..., nn.Module]] = {
     "classification": ClassificationHead,
+    "language-model": LanguageModelHead,
 }
 
-__all__ = ["HEADS", "ClassificationHead", "build_head"]
+__all__ = ["HEADS", "ClassificationHead", "LanguageModelHead", "build_head"]
 
 
 def build_head(kind: str, settings: dict[str, Any]) -> nn.Module:

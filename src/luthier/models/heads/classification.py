@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -39,14 +40,14 @@ class ClassificationHead(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.output = nn.Linear(hidden, outputs)
 
-    def forward(self, states: Tensor, mask: Tensor) -> dict[str, Tensor]:
+    def forward(self, states: Tensor, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return `{"logits": (B, outputs)}`.
 
         Args:
             states: (B, T, H) of the backbone.
-            mask: (B, T), 1 where a token is real.
+            batch: `attention_mask` (B, T), 1 where a token is real.
         """
-        hidden = self.activation(self.dense(pool(states, mask, self.pooling)))
+        hidden = self.activation(self.dense(pool(states, batch["attention_mask"], self.pooling)))
         return {"logits": self.output(self.dropout(hidden))}
 
 

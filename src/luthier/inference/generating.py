@@ -1,0 +1,150 @@
+"""Making text token by token: what a generator is, and the loop over it.
+
+A draw depends on the seed and the prompt's own tokens alone, so a prompt has one answer whatever stands beside it in a
+batch, and `predict` and HTTP agree. Covered: greedy choice and sampling by temperature and nucleus (Holtzman et al.
+2020). Not covered: beams, penalties, several answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from luthier.data.batches import cut
+from luthier.data.draws import generator as draws_for
+from luthier.tasks.base import Decoding
+
+Ids = NDArray[np.integer[Any]]
+ROWS_AT_ONCE = 64
+COMPACT_BELOW = 0.5  # share of a batch's rows that are still being written
+
+
+class Generator(Protocol):
+    """Runs a language model token by token. What it remembers of a batch is its own affair."""
+
+    def prefill(self, prompts: Sequence[Ids]) -> tuple[NDArray[np.float32], Any]:
+        """Read prompts; return the next token's logits (B, V) and what is remembered."""
+
+    def step(self, state: Any, tokens: Ids) -> tuple[NDArray[np.float32], Any]:
+        """Read one more token per row, (B,); return the next token's logits (B, V) and what is remembered."""
+
+    def keep(self, state: Any, rows: NDArray[np.int64]) -> Any:
+        """Return what is remembered of some rows of the batch."""
+
+
+@dataclass(frozen=True)
+class Token:
+    """One token of an answer.
+
+    Attributes:
+        id: its number.
+        logprob: of it, before temperature.
+        last: whether the answer is complete.
+        ended: whether it is the end token.
+    """
+
+    id: int
+    logprob: float
+    last: bool
+    ended: bool
+
+
+class _Writer:
+    """One row's answer as it grows."""
+
+    def __init__(self, prompt: Ids, decoding: Decoding) -> None:
+        self.decoding = decoding
+        self.limit = max(1, min(decoding.max_new_tokens, decoding.max_length - len(prompt)))
+        self.tokens: list[Token] = []
+        text = ",".join(map(str, prompt.tolist()))
+        self.draws = draws_for(decoding.seed, "generate", text) if decoding.temperature > 0 else None
+
+    def write(self, logits: NDArray[np.float32]) -> Token:
+        """Choose the next token from its logits (V,)."""
+        scores = logits.astype(np.float64)
+        chosen = int(scores.argmax()) if self.draws is None else self._drawn(scores, float(self.draws.random()))
+        top = float(scores.max())
+        logprob = float(scores[chosen] - top - np.log(np.exp(scores - top).sum()))
+        ended = chosen == self.decoding.end_id
+        token = Token(chosen, logprob, ended or len(self.tokens) + 1 >= self.limit, ended)
+        self.tokens.append(token)
+        return token
+
+    def _drawn(self, scores: NDArray[np.float64], draw: float) -> int:
+        scaled = scores / self.decoding.temperature
+        order = np.argsort(-scaled, kind="stable")
+        share = np.exp(scaled[order] - scaled[order[0]])
+        total = np.cumsum(share)
+        kept = int(np.searchsorted(total, self.decoding.top_p * total[-1], side="left")) + 1
+        place = int(np.searchsorted(total[:kept], draw * total[min(kept, len(total)) - 1], side="right"))
+        return int(order[min(place, kept - 1)])
+
+
+def stream(generator: Generator, prompt: Ids, decoding: Decoding) -> Iterator[Token]:
+    """Yield the tokens of one answer as they are made."""
+    writer = _Writer(prompt, decoding)
+    logits, state = generator.prefill([prompt])
+    while True:
+        token = writer.write(logits[0])
+        yield token
+        if token.last:
+            return
+        logits, state = generator.step(state, np.asarray([token.id]))
+
+
+def generate(generator: Generator, prompts: Sequence[Ids], decoding: Decoding, *, budget: int) -> list[list[Token]]:
+    """Return the answers' tokens, in the order of the prompts.
+
+    Args:
+        generator: runs the model.
+        prompts: token ids, any number.
+        decoding: how answers are made.
+        budget: rows x longest prompt and answer of a batch.
+    """
+    cost = np.asarray([len(prompt) + decoding.max_new_tokens for prompt in prompts], np.int64)
+    found: list[list[Token]] = [[] for _ in prompts]
+    for batch in cut(np.argsort(cost, kind="stable"), cost, budget):
+        for start in range(0, len(batch), ROWS_AT_ONCE):
+            rows = batch[start : start + ROWS_AT_ONCE]
+            answers = _generate_batch(generator, [prompts[row] for row in rows], decoding)
+            for row, answer in zip(rows, answers, strict=True):
+                found[row] = answer
+    return found
+
+
+def _generate_batch(generator: Generator, prompts: Sequence[Ids], decoding: Decoding) -> list[list[Token]]:
+    writers = [_Writer(prompt, decoding) for prompt in prompts]
+    logits, state = generator.prefill(prompts)
+    rows = np.arange(len(prompts))  # the writers that the state's rows belong to
+    open_rows = np.ones(len(prompts), bool)
+    while True:
+        tokens = np.full(len(rows), decoding.end_id, np.int64)
+        for place in np.flatnonzero(open_rows):
+            token = writers[rows[place]].write(logits[place])
+            tokens[place], open_rows[place] = token.id, not token.last
+        if not open_rows.any():
+            return [writer.tokens for writer in writers]
+        if open_rows.mean() < COMPACT_BELOW:
+            kept = np.flatnonzero(open_rows)
+            state = generator.keep(state, kept)
+            rows, tokens, open_rows = rows[kept], tokens[kept], open_rows[kept]
+        logits, state = generator.step(state, tokens)
+
+
+def as_outputs(answers: Sequence[Sequence[Token]], decoding: Decoding) -> dict[str, Any]:
+    """Return answers as named arrays: `tokens` and `logprob` (N, K), padded with -1 and 0; `length`, `ended` (N,)."""
+    shape = (len(answers), decoding.max_new_tokens)
+    tokens, logprob = np.full(shape, -1, np.int64), np.zeros(shape)
+    for row, answer in enumerate(answers):
+        tokens[row, : len(answer)] = [token.id for token in answer]
+        logprob[row, : len(answer)] = [token.logprob for token in answer]
+    return {
+        "tokens": tokens,
+        "logprob": logprob,
+        "length": np.asarray([len(answer) for answer in answers], np.int64),
+        "ended": np.asarray([bool(answer and answer[-1].ended) for answer in answers]),
+    }

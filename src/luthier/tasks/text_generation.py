@@ -1,0 +1,229 @@
+"""Text generation: the completion of a prompt, learnt from the completion's tokens alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+from annotated_types import Ge, Gt, Le
+from numpy.typing import NDArray
+
+from luthier.data.features import FeatureBlock, Field
+from luthier.data.text import TextEncoder
+from luthier.errors import DataError
+from luthier.tasks.base import Calibration, CellError, Declared, Decoding, HeadSpec, Role, Targets
+from luthier.tasks.templates import CHAT, NAMED, PLACE, Template
+
+
+def _about(sentence: str) -> dict[str, str]:
+    return {"description": sentence}
+
+
+@dataclass(frozen=True)
+class GenerationSettings:
+    """How prompts are written and how answers are made."""
+
+    template: str = field(
+        default="auto",
+        metadata=_about(
+            "What is written around a prompt: chat (the tokenizer's own), instruction, plain, or a text with {prompt}; "
+            "auto takes chat where the tokenizer has a chat template, else instruction."
+        ),
+    )
+    system: str | None = field(
+        default=None, metadata=_about("The system message of a chat; null leaves it to the template.")
+    )
+    max_new_tokens: Annotated[int, Ge(1)] = field(
+        default=64, metadata=_about("An answer is cut after this many tokens; longer answers take longer.")
+    )
+    temperature: Annotated[float, Ge(0), Le(10)] = field(
+        default=0.0, metadata=_about("0 always takes the likeliest token; higher draws more freely.")
+    )
+    top_p: Annotated[float, Gt(0), Le(1)] = field(
+        default=1.0, metadata=_about("Draws only from the likeliest tokens that hold this share together.")
+    )
+    seed: Annotated[int, Ge(0)] = field(
+        default=13, metadata=_about("Of the draws: one seed and one prompt give one answer.")
+    )
+
+    def __post_init__(self) -> None:
+        if self.template not in {"auto", CHAT, *NAMED} and PLACE not in self.template:
+            known = ", ".join(("auto", CHAT, *NAMED))
+            raise ValueError(f'template must be one of {known}, or a text with {PLACE}; got "{self.template}".')
+
+
+@dataclass(frozen=True)
+class Completion:
+    """A generated text.
+
+    Attributes:
+        completion: the text.
+        tokens: how many were made, the end token included.
+        finish: `end` where the model ended by itself, `length` where it was cut.
+    """
+
+    completion: str
+    tokens: int
+    finish: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the answer as JSON-like values."""
+        return {"completion": self.completion, "tokens": self.tokens, "finish": self.finish}
+
+    def as_columns(self) -> dict[str, Any]:
+        """Return the answer as flat cells."""
+        return self.as_dict()
+
+
+class TextGeneration:
+    """The completion of a prompt.
+
+    A row is one feature: the prompt in its template, the completion and the end token. `label_mask` is 1 on the tokens
+    that are learnt: completion and end. Without a completion (predicting) a feature is the prompt alone.
+    """
+
+    name: ClassVar[str] = "text-generation"
+    settings: ClassVar[type] = GenerationSettings
+    roles: ClassVar[tuple[Role, ...]] = (Role("prompt"), Role("completion", target=True))
+    objective: ClassVar[str] = "causal-lm"
+    evaluation: ClassVar[str] = "generation"
+    headline: ClassVar[str] = "perplexity"
+
+    def __init__(self, settings: GenerationSettings | None = None) -> None:
+        self.options = settings or GenerationSettings()
+
+    def input_cell(self, role: str, value: Any) -> str:
+        """Return a prompt; it must be text with something other than white space."""
+        return _text(value)
+
+    def target_cell(self, value: Any) -> str:
+        """Return a completion; it must be text with something other than white space."""
+        return _text(value)
+
+    def fit_targets(self, counts: Mapping[str, int], declared: Declared) -> Targets:
+        """Return nothing: completions are not out of a list."""
+        if declared is not None:
+            raise DataError("data.labels must be absent: a completion is not out of a list.", fix="Take it out.")
+        return {}
+
+    def output_labels(self, targets: Targets) -> list[str]:
+        """Return nothing: outputs have no names."""
+        return []
+
+    def target_number(self, cell: str, targets: Targets) -> int | None:
+        """Return 0: completions are not classes."""
+        return 0
+
+    def fields(self, encoder: TextEncoder) -> dict[str, Field]:
+        """Return the padding of `input_ids` and `label_mask`."""
+        return {"input_ids": Field(pad=encoder.pad_id, mask="attention_mask"), "label_mask": Field(pad=0)}
+
+    def template(self, encoder: TextEncoder) -> Template:
+        """Return the template that training and serving share."""
+        return Template(self.options.template, encoder, self.options.system)
+
+    def encode(
+        self,
+        columns: Mapping[str, Sequence[Any]],
+        rows: NDArray[np.int64],
+        encoder: TextEncoder,
+        target: NDArray[np.int64] | None,
+    ) -> FeatureBlock:
+        """Return one feature per row: `input_ids` and `label_mask`, and scalars for the check.
+
+        A row that is too long loses the end of its completion, or with `truncation_side: left` its start; what was cut
+        off teaches no end.
+        """
+        template = self.template(encoder)
+        if target is None:
+            prompts = [self._prompt(template, text) for text in columns["prompt"]]
+            return _block(rows, [(ids, np.zeros(len(ids), np.int32), len(ids)) for ids in prompts], encoder)
+        texts = [template.render(text) for text in columns["prompt"]]
+        prompts = encoder.ids(texts, special=template.adds_special)
+        completions = encoder.ids(columns["completion"])
+        pairs = zip(prompts, completions, strict=True)
+        return _block(rows, [_example(_started(p, template), c, template) for p, c in pairs], encoder)
+
+    def _prompt(self, template: Template, text: str) -> NDArray[np.int32]:
+        """Return a prompt's ids with room for the answer; the text inside the template is shortened for it."""
+        encoder = template.encoder
+        room = encoder.max_length - min(self.options.max_new_tokens, encoder.max_length // 2)
+        ids = _started(encoder.ids([template.render(text)], special=template.adds_special)[0], template)
+        while len(ids) > room and text:
+            kept = len(encoder.ids([text])[0]) - (len(ids) - room)
+            text = encoder.shortened(text, max(0, kept))
+            ids = _started(encoder.ids([template.render(text)], special=template.adds_special)[0], template)
+        return ids
+
+    def decoding(self, encoder: TextEncoder) -> Decoding:
+        """Return how answers are made, from the settings and the template's end token."""
+        options = self.options
+        return Decoding(
+            max_new_tokens=options.max_new_tokens,
+            max_length=encoder.max_length,
+            end_id=self.template(encoder).end_id,
+            temperature=options.temperature,
+            top_p=options.top_p,
+            seed=options.seed,
+        )
+
+    def head(self, targets: Targets) -> HeadSpec:
+        """Return the language-model head."""
+        return HeadSpec("language-model", {})
+
+    def decode(
+        self, outputs: Mapping[str, NDArray[Any]], targets: Targets, calibration: Calibration
+    ) -> list[Completion]:
+        """Return the texts that a generator made, from `text`, `length` and `ended` (N,)."""
+        rows = zip(outputs["text"], outputs["length"], outputs["ended"], strict=True)
+        return [Completion(str(text), int(length), "end" if ended else "length") for text, length, ended in rows]
+
+    def calibrate(self, outputs: Mapping[str, NDArray[np.float64]], target: NDArray[np.int64]) -> Calibration:
+        """Return nothing: the probabilities of tokens stay as they are."""
+        return {}
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        raise CellError("is absent")
+    if not isinstance(value, str):
+        raise CellError(f"must be text; got {type(value).__name__} {value!r}")
+    if not value.strip():
+        raise CellError("is empty")
+    return value
+
+
+def _started(ids: NDArray[np.int32], template: Template) -> NDArray[np.int32]:
+    """Return a prompt's ids without an end token that the tokenizer put behind them."""
+    return ids[:-1] if template.adds_special and len(ids) > 1 and ids[-1] == template.end_id else ids
+
+
+def _example(
+    prompt: NDArray[np.int32], completion: NDArray[np.int32], template: Template
+) -> tuple[NDArray[np.int32], NDArray[np.int32], int]:
+    """Return ids, label mask and the length before the limit."""
+    limit = template.encoder.max_length
+    ids = np.concatenate((prompt, completion, np.asarray([template.end_id], np.int32)))
+    mask = np.concatenate((np.zeros(len(prompt), np.int32), np.ones(len(completion) + 1, np.int32)))
+    mask[0] = 0  # nothing comes before the first token, so nothing predicts it
+    part = slice(-limit, None) if template.encoder.truncation_side == "left" else slice(None, limit)
+    return ids[part], mask[part], len(ids)
+
+
+def _block(
+    rows: NDArray[np.int64], items: Sequence[tuple[NDArray[np.int32], NDArray[np.int32], int]], encoder: TextEncoder
+) -> FeatureBlock:
+    number = len(items)
+    unknown = -1 if encoder.unknown_id is None else encoder.unknown_id
+    return FeatureBlock(
+        group=rows,
+        cost={"tokens": np.fromiter((len(ids) for ids, _, _ in items), np.int64, number)},
+        ragged={"input_ids": [ids for ids, _, _ in items], "label_mask": [mask for _, mask, _ in items]},
+        scalar={
+            "full_length": np.fromiter((full for _, _, full in items), np.int32, number),
+            "unknown": np.fromiter((int((ids == unknown).sum()) for ids, _, _ in items), np.int32, number),
+            "labelled": np.fromiter((int(mask[1:].sum()) for _, mask, _ in items), np.int32, number),
+        },
+    )
