@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
+from safetensors.torch import load_file
+from tests.tiny import build_decoder
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from luthier.errors import ModelError
 from luthier.models.assembly import assemble
@@ -26,6 +28,9 @@ SIZES: dict[str, dict[str, Any]] = {
 }
 
 
+DECODERS = ("gpt2", "llama", "qwen2")
+
+
 def source(name: str, folder: Path) -> Path:
     with torch.random.fork_rng():
         torch.manual_seed(1)
@@ -40,11 +45,44 @@ def batch(pad: int) -> dict[str, torch.Tensor]:
 
 
 def test_every_family_is_covered() -> None:
-    assert SIZES.keys() == FAMILIES.keys()
+    assert {name for name, family in FAMILIES.items() if family.plain_class("classification")} == SIZES.keys()
+    assert {name for name, family in FAMILIES.items() if family.plain_class("language-model")} == set(DECODERS)
+    assert SIZES.keys() | set(DECODERS) == FAMILIES.keys()
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+@pytest.mark.parametrize("name", DECODERS)
+def test_the_plain_folder_of_a_language_model_answers_like_our_modules(
+    name: str, attention: str, tied: bool, tmp_path: Path
+) -> None:
+    folder = build_decoder(tmp_path / "from", family=name, tied=tied)
+    head = HeadSpec("language-model", {})
+    assembled = assemble(locate(str(folder)), head, pooling="auto", attention=attention, dropout=None, seed=5)
+    with torch.no_grad():
+        for parameter in assembled.model.parameters():
+            parameter.add_(0.01)
+    (tmp_path / "to").mkdir()
+    write_folder(assembled, tmp_path / "to", labels=[])
+    plain, info = AutoModelForCausalLM.from_pretrained(tmp_path / "to", output_loading_info=True)
+    assert not any(info.values())
+    names = load_file(tmp_path / "to" / "model.safetensors").keys()
+    assert ("lm_head.weight" in names) != tied
+    assert (plain.get_input_embeddings().weight is plain.get_output_embeddings().weight) == tied
+    backbone, part = manifest_parts(assembled, source="here")
+    again = read_folder(tmp_path / "to", backbone, [part], root=tmp_path)
+    ids = torch.tensor([[0, 7, 8, 9, 3], [2, 11, 3, 5, 6]])
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "label_mask": (ids > 4).long()}
+    with torch.no_grad():
+        states = assembled.model.eval().backbone(ids).last_hidden_state
+        ours = assembled.model.heads["main"].logits(states)  # type: ignore[operator]
+        assert ours.std() > 1e-3
+        assert torch.allclose(ours, plain.eval()(ids).logits, atol=1e-5)
+        assert torch.allclose(assembled.model(inputs)["nll"], again(inputs)["nll"], atol=1e-5)
 
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", SIZES)
 def test_the_plain_folder_answers_like_our_modules(name: str, attention: str, tmp_path: Path) -> None:
     head = HeadSpec("classification", {"outputs": 3})
     options = {"pooling": "auto", "attention": attention, "dropout": None, "seed": 5}

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from luthier.artifacts.evaluation import (
+    AnswersBlock,
     CalibrationBlock,
     ConfusionBlock,
     Example,
@@ -189,6 +190,27 @@ def _shown(example: Example) -> Shown:
     return Shown(example.place, inputs, example.target, example.predicted, numbers.percent(example.probability))
 
 
+def answers(block: AnswersBlock, words: Words) -> Section:
+    """Return generated answers beside the true ones."""
+    split = words.named("split", block.split).lower()
+    about = words("answers.about", asked=numbers.count(block.asked), total=numbers.count(block.total), split=split)
+    title = words("answers.title")
+    if not block.rows:
+        return Section("answers", title, "", (Prose(words("examples.none")),))
+    shown = tuple(
+        Shown(
+            one.place,
+            tuple((name, *_beginning(text)) for name, text in one.inputs.items()),
+            one.target,
+            one.answer if one.ended else f"{one.answer}\u2026",
+            f"ROUGE-L {numbers.percent(one.rouge_l, 0)}",
+        )
+        for one in block.rows
+    )
+    more = words("page.all", count=str(len(shown)))
+    return Section("answers", title, about, (Examples(shown[:FIRST_EXAMPLES], shown[FIRST_EXAMPLES:], more),))
+
+
 def _beginning(text: str) -> tuple[str, str]:
     """Return a text's beginning, and the whole where that is longer."""
     if len(text) <= BEGINNING:
@@ -202,6 +224,7 @@ BLOCKS: dict[str, tuple[int, Draw]] = {
     "per_class": (20, per_class),
     "calibration": (40, calibration),
     "examples": (50, examples),
+    "answers": (50, answers),
 }
 """Kind → (place on the page, drawing). Slices stand at 30, training curves at 60."""
 

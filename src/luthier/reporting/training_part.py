@@ -21,7 +21,7 @@ TABLE_ROWS = 24
 STYLES = ("s1", "s3", "s2", "s4")
 NOT_METRICS = frozenset({"kind", "step", "epoch", "best"})
 NOT_TOLD = frozenset({"raw", "reference"})
-LOSS_LIKE = "log_loss"
+LOSS_LIKE = ("log_loss", "token_loss")  # metrics that are the training loss, on validation rows
 MARKED = 40
 Lines = Sequence[Mapping[str, Any]]
 
@@ -72,17 +72,18 @@ def _loss(steps: Lines, validations: Lines, ground: Ground) -> Figure | None:
     if not len(x):
         return None
     series = _raw_and_smooth(x, y, words)
-    vx, vy = _curve(validations, LOSS_LIKE)
-    if len(vx):
-        label = words("curves.validation", metric=numbers.look_of(LOSS_LIKE, words.language).label)
-        series.append(_series(label, vx, vy, "s2", dots=True))
+    for name in LOSS_LIKE:
+        vx, vy = _curve(validations, name)
+        if len(vx):
+            label = words("curves.validation", metric=numbers.look_of(name, words.language).label)
+            series.append(_series(label, vx, vy, "s2", dots=True))
     return _figure(series, "loss", ground, chosen=True)
 
 
 def _metrics(validations: Lines, ground: Ground) -> list[Figure | None]:
     """Return one figure for all metrics that are percentages, and one for each other; log loss stands with the loss."""
     names = [name for name in dict.fromkeys(key for line in validations for key in line) if name not in NOT_METRICS]
-    looks = {name: numbers.look_of(name, ground.words.language) for name in names if name != LOSS_LIKE}
+    looks = {name: numbers.look_of(name, ground.words.language) for name in names if name not in LOSS_LIKE}
     groups = [[name for name, look in looks.items() if look.percent]]
     groups += [[name] for name, look in looks.items() if not look.percent]
     figures: list[Figure | None] = []

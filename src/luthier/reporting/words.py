@@ -34,6 +34,7 @@ ENGLISH: dict[str, str] = {
     # baselines
     "baseline.majority": "Majority class",
     "baseline.tfidf": "TF-IDF",
+    "baseline.untuned": "the model before training",
     "this_model": "This model",
     # splits and stages
     "split.train": "Training",
@@ -128,6 +129,9 @@ ENGLISH: dict[str, str] = {
     "examples.none": "None were found.",
     "examples.truth": "labelled",
     "examples.predicted": "answered",
+    "answers.title": "Answers that it wrote",
+    "answers.about": "{asked} of the {total} {split} rows were answered; these are the first. ROUGE-L says how many "
+    "words answer and truth have in common, in their order.",
     # curves
     "curves.title": "How training went",
     "curves.loss": "Loss",
@@ -191,6 +195,7 @@ ENGLISH: dict[str, str] = {
     "finding.suspect-labels": "Suspect labels",
     "finding.no-signal": "Nothing to learn",
     "finding.repaired": "Repaired rows",
+    "finding.nothing-to-learn": "Nothing to learn in a row",
     "severity.error": "Error",
     "severity.warning": "Warning",
     "severity.note": "Note",
@@ -274,6 +279,7 @@ CHINESE: dict[str, str] = {
     # baselines
     "baseline.majority": "多数类",
     "baseline.tfidf": "TF-IDF",
+    "baseline.untuned": "训练前的模型",
     "this_model": "本模型",
     # splits and stages
     "split.train": "训练集",
@@ -360,6 +366,9 @@ CHINESE: dict[str, str] = {
     "examples.none": "没有发现。",
     "examples.truth": "标注为",
     "examples.predicted": "回答为",
+    "answers.title": "它写出的回答",
+    "answers.about": "{split}的 {total} 行中回答了 {asked} 行，以下是最前面的。"
+    "ROUGE-L 表示回答与标准答案按顺序共有多少词。",
     # curves
     "curves.title": "训练过程",
     "curves.loss": "损失",
@@ -423,6 +432,7 @@ CHINESE: dict[str, str] = {
     "finding.suspect-labels": "可疑的标签",
     "finding.no-signal": "没有可学的内容",
     "finding.repaired": "已修复的行",
+    "finding.nothing-to-learn": "行内没有可学的词元",
     "severity.error": "错误",
     "severity.warning": "警告",
     "severity.note": "说明",
