@@ -8,3 +8,9 @@ NAMES = {
     "trainer_tuned": "Transformers Trainer, tuned (bf16, grouped by length, batch 32, fused AdamW)",
     "luthier": "Luthier, the recipe's settings",
 }
+
+CHAT_NAMES = {
+    "chat_trainer": "Transformers Trainer + PEFT LoRA, their defaults (batch 8, fp32)",
+    "chat_trainer_tuned": "Transformers Trainer + PEFT LoRA, tuned (bf16, grouped by length, batch 32, fused AdamW)",
+    "luthier": "Luthier, the recipe's settings",
+}

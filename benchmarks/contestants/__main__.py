@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
+from contestants import CHAT_NAMES
 from contestants.job import Job, Measured
 
 
@@ -21,6 +22,10 @@ def _runner(name: str) -> Callable[[Job], Measured]:
         from contestants import script
 
         return script.run
+    if name in CHAT_NAMES:
+        from contestants import chat
+
+        return {"chat_trainer": chat.run, "chat_trainer_tuned": chat.run_tuned}[name]
     from contestants import trainer
 
     return {"trainer": trainer.run, "trainer_tuned": trainer.run_tuned}[name]

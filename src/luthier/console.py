@@ -108,7 +108,7 @@ def check_lines(report: CheckReport) -> str:
         labels = ", ".join(f"{label} {count}" for label, count in list(split.labels.items())[:12])
         quantiles = split.length_quantiles
         lines.append(
-            f"{name}: {split.rows} rows; {labels}; tokens: median {quantiles['0.5']}, "
+            f"{name}: {split.rows} rows; {f'{labels}; ' if labels else ''}tokens: median {quantiles['0.5']}, "
             f"95 % up to {quantiles['0.95']}, longest {quantiles['1']}"
         )
     if report.padding_share is not None:
