@@ -119,7 +119,8 @@ def measure(name: str, job: Job) -> Measured:
 
 def _python(command: Sequence[str], threads: int) -> str:
     """Run Python with equal threads and no network libraries looking outside; return what it printed."""
-    environment = {**os.environ, **OFFLINE, "PYTHONPATH": str(HERE), "TOKENIZERS_PARALLELISM": "false"}
+    path = os.pathsep.join([str(HERE), str(HERE.parent / "src")])
+    environment = {**os.environ, **OFFLINE, "PYTHONPATH": path, "TOKENIZERS_PARALLELISM": "false"}
     environment |= {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     done = subprocess.run(
         [sys.executable, *command], env=environment, cwd=HERE, capture_output=True, text=True, check=False

@@ -15,7 +15,7 @@ from luthier.data.batches import sorted_batches
 from luthier.data.features import Features, in_memory
 from luthier.data.text import TextEncoder
 from luthier.errors import DataError
-from luthier.inference.generating import as_outputs, generate, stream
+from luthier.inference.generating import Token, as_outputs, generate, stream
 from luthier.inference.runtimes import RUNTIMES, Scorer
 from luthier.tasks import TASKS
 from luthier.tasks.base import CellError, Prediction, Task
@@ -157,22 +157,24 @@ class Predictor:
         text = [self.encoder.text([token.id for token in answer]) for answer in written]
         return {**found, "text": np.asarray(text, dtype=object), "group": np.asarray(features.group)}
 
-    def stream(self, cells: Mapping[str, Any]) -> Iterator[str]:
-        """Yield the pieces of one answer as they are written; together they are the text that `predict` gives.
+    def stream(self, cells: Mapping[str, Any]) -> Iterator[str | Prediction]:
+        """Yield the pieces of one answer as they are written, and last the prediction that `predict` gives.
 
         Args:
             cells: one row's, from `cells`.
         """
         assert self.decoding is not None, "only a model that writes text can stream it"
         prompt = self.features([cells]).row("input_ids", 0)
-        ids: list[int] = []
-        told = ""
+        written: list[Token] = []
+        told = text = ""
         for token in stream(self.scorer.generator(), prompt, self.decoding):
-            ids.append(token.id)
-            text = self.encoder.text(ids)
-            if token.last or not text.endswith("\ufffd"):  # half a character waits for its other half
+            written.append(token)
+            text = self.encoder.text([one.id for one in written])
+            if text != told and (token.last or not text.endswith("\ufffd")):  # half a character waits for the rest
                 yield text[len(told) :]
                 told = text
+        outputs = {**as_outputs([written], self.decoding), "text": np.asarray([text], dtype=object)}
+        yield self.decode(outputs)[0]
 
     def decode(self, outputs: Outputs) -> Sequence[Prediction]:
         """Return the task's predictions from named outputs."""

@@ -11,6 +11,7 @@ from luthier.config import CheckStage
 from luthier.data.batches import padding_share
 from luthier.data.check import SplitView, check_data
 from luthier.errors import DataError
+from luthier.models.families import family_for
 from luthier.pipeline.evaluating import baselines
 from luthier.pipeline.prepared import Prepared
 from luthier.pipeline.training import Choices, TrainJob
@@ -22,6 +23,7 @@ def data_check(prepared: Prepared) -> CheckReport:
     spec = prepared.plan.only(CheckStage).spec
     baselines(prepared)
     dataset = prepared.dataset
+    family_for(prepared.model.model_type, prepared.task.head(dataset.targets).kind, where=prepared.model.id)
     report = check_data(
         [_view(prepared, name) for name in dataset.parts],
         labels=prepared.task.output_labels(dataset.targets),

@@ -13,7 +13,14 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
+from fastapi.responses import (
+    HTMLResponse,
+    JSONResponse,
+    PlainTextResponse,
+    RedirectResponse,
+    Response,
+    StreamingResponse,
+)
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
@@ -24,6 +31,7 @@ from luthier.serving.refusals import RefusedError
 from luthier.serving.schemas import ErrorAnswer, PredictAnswer, PredictRequest
 from luthier.serving.service import Service
 from luthier.serving.settings import ServeSettings
+from luthier.serving.streaming import Streams
 from luthier.version import __version__
 
 CLIENT_GONE = 499  # nobody reads it; the metrics count it
@@ -66,6 +74,8 @@ def create_app(predictor: Predictor, *, settings: ServeSettings | None = None) -
     )
     app.state.service = service
     _add_predict(app, service)
+    if predictor.decoding is not None:
+        _add_stream(app, Streams(service))
     _add_health(app, service)
     _add_pages(app, service)
     _add_errors(app)
@@ -93,6 +103,22 @@ def _add_predict(app: FastAPI, service: Service) -> None:
         finally:
             answer.cancel()
             gone.cancel()
+
+
+def _add_stream(app: FastAPI, streams: Streams) -> None:
+    body = {"required": True, "content": {"application/json": {"schema": PredictRequest.model_json_schema()}}}
+    events = {"content": {"text/event-stream": {}}, "description": "`data:` lines: `{text}` ..., then `{prediction}`"}
+
+    @app.post(
+        "/v1/stream",
+        summary="Answer one row piece by piece",
+        response_class=StreamingResponse,
+        responses={200: events, **REFUSALS},
+        openapi_extra={"requestBody": body},
+    )
+    async def stream(request: Request) -> Response:
+        text = await read_body(request, streams.service.settings.max_body_bytes)
+        return StreamingResponse(streams.begin(text), media_type="text/event-stream")
 
 
 def _add_health(app: FastAPI, service: Service) -> None:

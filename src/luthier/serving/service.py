@@ -86,6 +86,18 @@ class Service:
         found |= {place: error.body() for place, error in bad.items()}
         return {"predictions": [found[place] for place in range(total)], "model": self.model}
 
+    def row(self, item: Any) -> Cells:
+        """Return the cells of a request's only row.
+
+        Raises:
+            RefusedError: it cannot be read.
+        """
+        good, bad = self._split([item])
+        if bad:
+            self.metrics.count_rows("refused", 1)
+            raise bad[0]
+        return good[0]
+
     def _split(self, rows: Sequence[Any]) -> tuple[dict[int, Cells], dict[int, RefusedError]]:
         """Return the cells of the rows that can be read, and what is wrong with the others, by place."""
         good: dict[int, Cells] = {}
