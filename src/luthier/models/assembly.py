@@ -56,8 +56,8 @@ class TaskModel(nn.Module):
         """Return the named outputs of every head.
 
         Args:
-            batch: `input_ids` and `attention_mask`, both (B, T), and what the heads read beside states. `states` (B, T, H)
-                of frozen layers may stand in the place of `input_ids`, see `models.views`.
+            batch: `input_ids` and `attention_mask`, both (B, T), and what the heads read beside states. `states`
+                (B, T, H) of frozen layers may stand in the place of `input_ids`, see `models.views`.
         """
         mask = batch["attention_mask"]
         if self.predicts_tokens:
