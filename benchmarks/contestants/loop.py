@@ -25,7 +25,8 @@ def run(job: Job) -> Measured:
     meter = Meter(job)
     with engine(train.choices):
         _train(meter, fit, prepared)
-    parameters = non_embedding(assembled.model)
+    with fit.whole():
+        parameters = non_embedding(assembled.model)
     return meter.measured(parameters, *(_score(prepared, assembled.model) if job.whole else ()))
 
 

@@ -85,6 +85,16 @@ def check(options: argparse.Namespace) -> int:
     return 2 if stopping else 0
 
 
+def profile(options: argparse.Namespace) -> int:
+    """Show where the time of a training step goes, and the share of the machine's peak; leave nothing behind."""
+    from luthier.pipeline.run import profile as measure
+    from luthier.training.profile import profile_lines
+
+    found, choices = measure(options.project, overrides=options.set, steps=options.steps)
+    print(json.dumps({**found.as_dict(), "choices": choices}) if options.json else profile_lines(found, choices))
+    return 0
+
+
 def predict(options: argparse.Namespace) -> int:
     """Answer the rows of a file."""
     from luthier.inference.loading import load
@@ -251,6 +261,9 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--force", action="store_true", help="overwrite FILE")
     one = _add(commands, "check", check)
     _project_options(one)
+    one = _add(commands, "profile", profile)
+    _project_options(one)
+    one.add_argument("--steps", type=_count, default=10, metavar="N", help="optimiser steps to measure, twice (10)")
     one = _add(commands, "run", run)
     _project_options(one)
     one.add_argument("--run-dir", metavar="DIR", help="the run's folder (runs/<name>)")
@@ -282,6 +295,12 @@ def _parser() -> argparse.ArgumentParser:
     one = _add(commands, "schema", schema)
     one.add_argument("--markdown", action="store_true", help="print the reference page instead")
     return parser
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number above 0; got {text}.")
+    return int(text)
 
 
 def _samples_commands(commands: Any) -> None:

@@ -13,6 +13,7 @@ from luthier.data.check import SplitView, check_data
 from luthier.errors import DataError
 from luthier.pipeline.prepared import Prepared
 from luthier.pipeline.training import Choices, TrainJob
+from luthier.training.profile import WARM_STEPS, StepProfile, profile
 from luthier.training.step_check import measure
 
 
@@ -54,6 +55,20 @@ def step_check(prepared: Prepared, choices: Choices) -> StepEstimate:
         peak_memory_mib=round(cost.peak_memory_mib, 1),
         choices={name: f"{choice.value} ({choice.reason})" for name, choice in choices.items()},
     )
+
+
+def step_profile(prepared: Prepared, choices: Choices, steps: int) -> StepProfile:
+    """Return where the time of a training step goes, measured with a model that is thrown away.
+
+    Args:
+        prepared: the inputs.
+        choices: what `auto` picked.
+        steps: to measure, each way.
+    """
+    job = TrainJob(prepared, choices)
+    order = prepared.order(0)
+    batches = [order[step % len(order)] for step in range(WARM_STEPS + 2 * steps)]
+    return profile(job.fit(job.assemble(), batches=batches), steps=steps, precision=choices["precision"].value)
 
 
 def refuse(prepared: Prepared, report: CheckReport) -> None:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from luthier.artifacts.check import CheckReport
 from luthier.artifacts.evaluation import EvalReport
@@ -21,6 +21,9 @@ from luthier.pipeline.prepared import Prepared
 from luthier.training.events import Finished, Stopped
 from luthier.training.hardware import Choice, describe
 from luthier.version import __version__
+
+if TYPE_CHECKING:
+    from luthier.training.profile import StepProfile
 
 Emit = Callable[[RunEvent], None]
 Source = str | Path | Mapping[str, Any] | Project
@@ -99,6 +102,18 @@ def check(
     report = data_check(prepared)
     emit(Noted("data check done; measuring a few steps"))
     return report.model_copy(update={"step": step_check(prepared, choose(prepared))})
+
+
+def profile(source: Source, *, overrides: Sequence[str] = (), steps: int = 10) -> tuple[StepProfile, dict[str, str]]:
+    """Return where the time of a project's training step goes, and what `auto` picked; leave nothing behind."""
+    from luthier.pipeline.checking import step_profile
+    from luthier.pipeline.training import choose, engine
+
+    _, prepared = open_project(source, overrides)
+    choices = choose(prepared)
+    with engine(choices):
+        found = step_profile(prepared, choices, steps)
+    return found, {name: f"{choice.value} ({choice.reason})" for name, choice in choices.items()}
 
 
 @dataclass
