@@ -137,12 +137,17 @@ def test_a_changed_weight_is_noticed(finished: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (
+            "model.max_length=40",
+            "nothing-to-learn: 91 rows (100.00%) keep no token to learn within 40 tokens. Set model",
+        ),
         ("data.labels=[a, b]", "data.labels must be absent"),
         ("data.columns={prompt: question, completion: missing}", '"missing"'),
         ("task={text-generation: {template: nonsense}}", "template must be one of auto, chat, plain, instruction"),
         ("task={text-generation: {max_new_tokens: 0}}", "max_new_tokens: must be at least 1"),
         ("train.label_smoothing=0.1", "train.label_smoothing must be 0"),
         ("train.class_weights=balanced", "train.class_weights must be none"),
+        ("evaluate.baselines=[tfidf]", "evaluate.baselines of text-generation must be of untuned; got tfidf"),
         ("model.pooling=mean", "model.pooling must be auto for a language model"),
     ],
 )
@@ -152,6 +157,14 @@ def test_wrong_set_ups_are_refused_with_place_and_fix(
     arguments = ["run", str(place / "chat.yaml"), "--run-dir", str(place / "refused"), "--fresh", "--set", change]
     assert main(arguments) == 2
     assert message in capsys.readouterr().err
+
+
+def test_an_encoder_is_refused_with_the_types_that_can(
+    finished: Path, place: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["run", str(place / "chat.yaml"), "--run-dir", str(place / "x"), "--set", f"model.id={tiny_model}"]
+    assert main(arguments) == 2
+    assert 'must be of a supported type (gpt2, llama, qwen2); got "bert"' in capsys.readouterr().err
 
 
 def test_two_runs_are_compared(finished: Path, place: Path, capsys: pytest.CaptureFixture[str]) -> None:

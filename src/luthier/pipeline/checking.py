@@ -11,6 +11,8 @@ from luthier.config import CheckStage
 from luthier.data.batches import padding_share
 from luthier.data.check import SplitView, check_data
 from luthier.errors import DataError
+from luthier.models.families import family_for
+from luthier.pipeline.evaluating import baselines
 from luthier.pipeline.prepared import Prepared
 from luthier.pipeline.training import Choices, TrainJob
 from luthier.training.profile import WARM_STEPS, StepProfile, profile
@@ -20,7 +22,9 @@ from luthier.training.step_check import measure
 def data_check(prepared: Prepared) -> CheckReport:
     """Return what the data check found; no weights are loaded."""
     spec = prepared.plan.only(CheckStage).spec
+    baselines(prepared)
     dataset = prepared.dataset
+    family_for(prepared.model.model_type, prepared.task.head(dataset.targets).kind, where=prepared.model.id)
     report = check_data(
         [_view(prepared, name) for name in dataset.parts],
         labels=prepared.task.output_labels(dataset.targets),
@@ -101,4 +105,5 @@ def _view(prepared: Prepared, name: str) -> SplitView:
         tokens=np.asarray(features.total_cost[index]),
         full_length=scalar("full_length"),
         unknown=scalar("unknown"),
+        labelled=scalar("labelled") if "labelled" in features.scalar else None,
     )
