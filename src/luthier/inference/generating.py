@@ -63,12 +63,16 @@ class _Writer:
         text = ",".join(map(str, prompt.tolist()))
         self.draws = draws_for(decoding.seed, "generate", text) if decoding.temperature > 0 else None
 
-    def write(self, logits: NDArray[np.float32]) -> Token:
-        """Choose the next token from its logits (V,)."""
-        scores = logits.astype(np.float64)
-        chosen = int(scores.argmax()) if self.draws is None else self._drawn(scores, float(self.draws.random()))
-        top = float(scores.max())
-        logprob = float(scores[chosen] - top - np.log(np.exp(scores - top).sum()))
+    def write(self, logits: NDArray[np.float32], best: int, norm: float) -> Token:
+        """Choose the next token.
+
+        Args:
+            logits: (V,) of it.
+            best: the likeliest.
+            norm: the logarithm of the sum of the exponentials of the logits.
+        """
+        chosen = best if self.draws is None else self._drawn(logits.astype(np.float64), float(self.draws.random()))
+        logprob = float(logits[chosen]) - norm
         ended = chosen == self.decoding.end_id
         token = Token(chosen, logprob, ended or len(self.tokens) + 1 >= self.limit, ended)
         self.tokens.append(token)
@@ -89,7 +93,8 @@ def stream(generator: Generator, prompt: Ids, decoding: Decoding) -> Iterator[To
     writer = _Writer(prompt, decoding)
     logits, state = generator.prefill([prompt])
     while True:
-        token = writer.write(logits[0])
+        best, norm = _summary(logits)
+        token = writer.write(logits[0], int(best[0]), float(norm[0]))
         yield token
         if token.last:
             return
@@ -123,8 +128,9 @@ def _generate_batch(generator: Generator, prompts: Sequence[Ids], decoding: Deco
     open_rows = np.ones(len(prompts), bool)
     while True:
         tokens = np.full(len(rows), decoding.end_id, np.int64)
+        best, norm = _summary(logits)
         for place in np.flatnonzero(open_rows):
-            token = writers[rows[place]].write(logits[place])
+            token = writers[rows[place]].write(logits[place], int(best[place]), float(norm[place]))
             tokens[place], open_rows[place] = token.id, not token.last
         if not open_rows.any():
             return [writer.tokens for writer in writers]
@@ -133,6 +139,14 @@ def _generate_batch(generator: Generator, prompts: Sequence[Ids], decoding: Deco
             state = generator.keep(state, kept)
             rows, tokens, open_rows = rows[kept], tokens[kept], open_rows[kept]
         logits, state = generator.step(state, tokens)
+
+
+def _summary(logits: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return each row's likeliest token and the logarithm of the sum of its exponentials, (B,) each."""
+    best = logits.argmax(axis=1)
+    top = logits[np.arange(len(logits)), best].astype(np.float64)
+    total = np.exp(logits - top[:, None].astype(np.float32)).sum(axis=1, dtype=np.float64)
+    return best, top + np.log(total)
 
 
 def as_outputs(answers: Sequence[Sequence[Token]], decoding: Decoding) -> dict[str, Any]:

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 
 from luthier.artifacts.check import CheckReport, StepEstimate
-from luthier.config import CheckStage
+from luthier.config import CheckStage, TrainStage
 from luthier.data.batches import padding_share
 from luthier.data.check import SplitView, check_data
-from luthier.errors import DataError
+from luthier.errors import DataError, ModelError
 from luthier.models.families import family_for
+from luthier.models.tuning.table import build_method
 from luthier.pipeline.evaluating import baselines
 from luthier.pipeline.prepared import Prepared
 from luthier.pipeline.training import Choices, TrainJob
@@ -22,9 +23,8 @@ from luthier.training.step_check import measure
 def data_check(prepared: Prepared) -> CheckReport:
     """Return what the data check found; no weights are loaded."""
     spec = prepared.plan.only(CheckStage).spec
-    baselines(prepared)
+    _refuse_pairs(prepared)
     dataset = prepared.dataset
-    family_for(prepared.model.model_type, prepared.task.head(dataset.targets).kind, where=prepared.model.id)
     report = check_data(
         [_view(prepared, name) for name in dataset.parts],
         labels=prepared.task.output_labels(dataset.targets),
@@ -37,6 +37,20 @@ def data_check(prepared: Prepared) -> CheckReport:
     )
     features, _ = prepared.part("train")
     return report.model_copy(update={"padding_share": padding_share(prepared.order(0), features.total_cost)})
+
+
+def _refuse_pairs(prepared: Prepared) -> None:
+    """Refuse a baseline, a model or a method that does not go with the task.
+
+    Raises:
+        LuthierError: which, and which ones do.
+    """
+    baselines(prepared)
+    task, method = prepared.task, prepared.plan.only(TrainStage).method
+    family_for(prepared.model.model_type, task.head(prepared.dataset.targets).kind, where=prepared.model.id)
+    if build_method(method.name, method.settings).positions and task.decoding(prepared.encoder) is not None:
+        text = f"method must be one without virtual tokens for {task.name}; got {method.name}."
+        raise ModelError(text, fix="Choose lora, or another method that changes the layers themselves.")
 
 
 def step_check(prepared: Prepared, choices: Choices) -> StepEstimate:
