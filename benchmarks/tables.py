@@ -125,6 +125,7 @@ def section(summary: Mapping[str, Any]) -> str:
             "Share of the peak: 6 FLOPs per non-embedding parameter and real token (padding is no work), over the best "
             "median of a 4096 x 1024 x 1024 matrix product in the same run: "
             f"{peaks['bf16']:.0f} GFLOP/s in bf16, {peaks['fp32']:.0f} in fp32.",
+            *more_lines(summary),
             "",
             f"Machine: {machine['processor']}, {machine['cores']} cores, threads: {setup['threads']}, "
             f"{machine['memory_gib']} GiB, {machine['system']}. {versions}.",
@@ -132,6 +133,30 @@ def section(summary: Mapping[str, Any]) -> str:
             f"`{setup['command']}`, {setup['date']}.",
         ]
     )
+
+
+def more_lines(summary: Mapping[str, Any]) -> list[str]:
+    """Return what was measured beside the table: the head alone, and time to equal quality."""
+    lines = []
+    if head := summary.get("head_only"):
+        ours, theirs = (statistics.median(head[f"{who}_rows_per_second"]) for who in ("luthier", "trainer"))
+        lines += [
+            "",
+            f"**The head alone** (backbone frozen, no dropout): Luthier {ours:.0f} rows/s over three epochs with the "
+            f"states of the backbone computed within that time, Trainer {theirs:.0f}: {head['ratio']:.1f} times.",
+        ]
+    for name, found in summary.get("time_to_quality", {}).items():
+        error = found["difference_standard_error_points"]
+        spread = "one seed" if error is None else f"standard error {error:.2f} over {found['seeds']} seeds"
+        mean = statistics.mean(found["difference_points"])
+        lines += [
+            "",
+            f"**Time to equal quality** on {name}: Trainer's defaults, 3 epochs: {found['trainer_accuracy']:.4f} on "
+            f"{found['rows']} validation rows in {found['trainer_seconds']:.0f} s; Luthier, one epoch: "
+            f"{found['luthier_accuracy']:.4f} in {found['luthier_seconds']:.0f} s. {found['ratio']:.1f} times sooner; "
+            f"difference {mean:+.2f} points ({spread}).",
+        ]
+    return lines
 
 
 def write_section(page: Path, name: str, text: str) -> None:

@@ -23,6 +23,7 @@ from typing import Any
 
 from contestants import NAMES
 from contestants.job import Job, Measured
+from quality import DATA, head_only, time_to_quality
 from tables import section, summarise, table, write_section
 
 HERE = Path(__file__).resolve().parent
@@ -54,6 +55,17 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--only", type=_names, default=list(NAMES), help=f"some of {','.join(NAMES)}")
     parser.add_argument("--project", default=str(RECIPE), help="Luthier's project file")
     parser.add_argument("--accuracy", action="store_true", help="train each to its end once more, and test (long)")
+    parser.add_argument("--full", action="store_true", help="time to equal quality as well, over --seeds (hours)")
+    parser.add_argument("--seeds", type=_positive, default=5, help="of --full")
+    parser.add_argument("--quality-data", type=_data, default=list(DATA), help=f"of --full: some of {','.join(DATA)}")
+    parser.add_argument("--no-head", action="store_true", help="leave out training the head alone")
+    parser.add_argument(
+        "--join",
+        type=_positive,
+        default=None,
+        metavar="TOKENS",
+        help="train on long texts instead: rows of one label joined to about this many tokens",
+    )
     parser.add_argument("--json", action="store_true", help="print the JSON line alone")
     parser.add_argument("--write", type=Path, default=None, help="page whose section is replaced by this run's")
     return parser.parse_args(given)
@@ -73,29 +85,66 @@ def _names(text: str) -> list[str]:
     return [name for name in NAMES if name in names]
 
 
-def prepare(options: argparse.Namespace, folder: Path) -> Job:
+def _data(text: str) -> list[str]:
+    names = text.split(",")
+    if unknown := [name for name in names if name not in DATA]:
+        raise argparse.ArgumentTypeError(f"must be among {', '.join(DATA)}; got {', '.join(unknown)}")
+    return names
+
+
+def join_rows(project: str, tokens: int, path: Path) -> None:
+    """Write a data file in which training rows of one label are joined to texts of about some tokens each.
+
+    Args:
+        project: the project whose rows are joined, in the order of its training split.
+        tokens: a text is full when the next row would make it longer.
+        path: the JSON Lines file.
+    """
+    from luthier.pipeline.run import open_project
+
+    _, prepared = open_project(project)
+    dataset = prepared.dataset
+    features, index = prepared.part("train")
+    texts = dataset.cells("train", prepared.columns["text"])
+    labels = [dataset.targets["labels"][number] for number in dataset.target("train")]
+    open_texts: dict[str, tuple[list[str], int]] = {}
+    lines = []
+    for text, label, cost in zip(texts, labels, features.total_cost[index] - 2, strict=True):
+        parts, length = open_texts.get(label, ([], 2))
+        if parts and length + cost > tokens:
+            lines.append({"text": " ".join(parts), "label": label})
+            parts, length = [], 2
+        open_texts[label] = ([*parts, text], length + int(cost))
+    path.write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
+
+
+def prepare(options: argparse.Namespace, folder: Path, overrides: Sequence[str] = ()) -> Job:
     """Return the job that all measurements are variations of, with the recipe's own splits in a file."""
     import psutil
 
     from luthier.pipeline.run import open_project
 
-    _, prepared = open_project(options.project)
+    if options.join:
+        join_rows(options.project, options.join, folder / "joined.jsonl")
+        overrides = [*overrides, f"data.train={folder / 'joined.jsonl'}", f"model.max_length={options.join}"]
+    _, prepared = open_project(options.project, overrides)
     dataset = prepared.dataset
     column = prepared.columns["text"]
     texts: dict[str, Any] = {"classes": dataset.targets["labels"]}
-    for split in ("train", "test"):
+    for split in ("train", "validation", "test"):
         texts[split] = {"text": dataset.cells(split, column), "label": dataset.target(split).tolist()}
-    path = folder / "texts.json"
+    path = folder / f"texts-{len(list(folder.iterdir()))}.json"
     path.write_text(json.dumps(texts), encoding="utf-8")
     features, index = prepared.part("train")  # tokenised once here, so that every round finds them in the cache
     longest = int(features.total_cost[index].max())
-    assert longest <= PADDED_LENGTH, f"the script would cut rows: the longest has {longest} tokens"
+    padded = options.join or PADDED_LENGTH
+    assert longest <= padded, f"the script would cut rows: the longest has {longest} tokens"
     return Job(
         project=str(Path(options.project).resolve()),
         model=str(prepared.model.folder),
         texts=str(path),
         max_length=prepared.max_length,
-        padded_length=PADDED_LENGTH,
+        padded_length=padded,
         threads=options.threads or psutil.cpu_count(logical=False) or os.cpu_count() or 1,
         seed=options.seed,
         warm_steps=options.warm_steps,
@@ -103,6 +152,7 @@ def prepare(options: argparse.Namespace, folder: Path) -> Job:
         whole=False,
         epochs=PEER_EPOCHS,
         folder="",
+        overrides=tuple(overrides),
     )
 
 
@@ -150,6 +200,10 @@ def main(given: Sequence[str] | None = None) -> None:
             machine = found["machine"]
             for precision, values in peaks.items():
                 values.append(found[precision])
+        head = {} if options.no_head else head_only(replace(job, rows=options.rows), min(2, options.rounds), measure)
+        jobs = {name: prepare(options, Path(folder), DATA[name]) for name in options.quality_data if options.full}
+        seeds = range(options.seed, options.seed + options.seeds)
+        quality = time_to_quality(jobs, seeds, measure) if options.full else {}
         whole = {name: measure(name, replace(job, whole=True)) for name in options.only if options.accuracy}
     setup = {
         "command": shlex.join(["python", "benchmarks/training.py", *(sys.argv[1:] if given is None else given)]),
@@ -159,7 +213,14 @@ def main(given: Sequence[str] | None = None) -> None:
         "threads": job.threads,
         "load_at_start": round(load, 2),
     }
-    report({"benchmark": "training", **summarise(rounds, whole, peaks), "machine": machine, "setup": setup}, options)
+    summary = {"benchmark": "training", **summarise(rounds, whole, peaks), "machine": machine, "setup": setup}
+    if head:
+        summary["head_only"] = head
+        summary["ratios"]["head_only: luthier/trainer"] = head["ratio"]
+    for name, found in quality.items():
+        summary.setdefault("time_to_quality", {})[name] = found
+        summary["ratios"][f"time to quality on {name}: trainer/luthier"] = found["ratio"]
+    report(summary, options)
 
 
 def report(summary: dict[str, Any], options: argparse.Namespace) -> None:

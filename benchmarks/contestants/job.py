@@ -26,6 +26,9 @@ class Job:
         whole: train to the end of the last epoch, clock from the first batch, and score the test rows.
         epochs: of the script and the Trainers.
         folder: for what the run writes.
+        frozen: train the head alone, without dropout.
+        split: that is scored at the end of a whole run, `test` or `validation`.
+        overrides: of the project file, such as `train.epochs=1`.
     """
 
     project: str
@@ -40,6 +43,9 @@ class Job:
     whole: bool
     epochs: int
     folder: str
+    frozen: bool = False
+    split: str = "test"
+    overrides: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, path: Path) -> Job:

@@ -29,8 +29,8 @@ def tokenizer_and_model(job: Job) -> tuple[Any, Any]:
 
 
 def score(job: Job, tokenizer: Any, model: Any) -> tuple[int, int]:
-    """Return (rightly labelled, all) over the test rows, in fp32."""
-    inputs, labels = texts(job, "test")
+    """Return (rightly labelled, all) over the rows of the job's split, in fp32."""
+    inputs, labels = texts(job, job.split)
     model.eval()
     correct = 0
     with torch.inference_mode():

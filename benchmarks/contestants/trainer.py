@@ -36,6 +36,8 @@ def _run(job: Job, chosen: dict[str, Any]) -> Measured:
     from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
 
     tokenizer, model = tokenizer_and_model(job)
+    if job.frozen:
+        freeze(model)
     inputs, labels = texts(job, "train")
     rows = Dataset.from_dict({"text": inputs, "label": labels}).map(
         lambda block: tokenizer(block["text"], truncation=True, max_length=job.max_length),
@@ -62,6 +64,20 @@ def _run(job: Job, chosen: dict[str, Any]) -> Measured:
         callbacks=[_clock(meter)],
     ).train()
     return meter.measured(non_embedding(model), *(score(job, tokenizer, model) if job.whole else ()))
+
+
+def freeze(model: Any) -> None:
+    """Freeze the backbone and leave out dropout; the head trains, with the hidden layer that Transformers counts to it.
+
+    BERT's pooler lies in the backbone's class; Luthier's head holds the same matrix, so it trains here too.
+    """
+    import torch
+
+    model.base_model.requires_grad_(False)
+    model.base_model.pooler.requires_grad_(True)
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
 
 
 def _metered(collate: Callable[[Any], Any], meter: Meter) -> Callable[[Any], Any]:

@@ -16,7 +16,12 @@ FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 def _importable(monkeypatch):
     monkeypatch.syspath_prepend(str(FOLDER))
     yield
-    for name in [n for n in sys.modules if n in {"training", "tables", "machine"} or n.split(".")[0] == "contestants"]:
+    for name in [
+        n
+        for n in sys.modules
+        if n in {"training", "tables", "machine", "quality", "generation", "methods"}
+        or n.split(".")[0] == "contestants"
+    ]:
         del sys.modules[name]
 
 
@@ -284,3 +289,30 @@ def test_a_busy_machine_is_named(monkeypatch, capsys, tmp_path):
     ]
     assert json.loads(printed.out.splitlines()[-1])["setup"]["load_at_start"] == 3.0
     assert "| 0.500 (" in page.read_text()
+
+
+def test_time_to_quality_is_compared_seed_by_seed():
+    from quality import compared
+
+    def measured(seconds: float, correct: int):
+        return made_up(seconds=seconds, correct=correct, tested=100)
+
+    found = compared([(measured(100, 80), measured(10, 82)), (measured(120, 84), measured(10, 82))])
+    assert found["ratio"] == 11.0
+    assert found["trainer_accuracy"] == found["luthier_accuracy"] == 0.82
+    assert found["difference_points"] == [2.0, -2.0]
+    assert found["difference_standard_error_points"] == 2.0
+    assert compared([(measured(100, 80), measured(10, 82))])["difference_standard_error_points"] is None
+
+
+def test_joined_rows_are_as_long_as_asked_and_hold_one_label(tmp_path, home):
+    from tests.tiny import build_model, project
+
+    from training import join_rows
+
+    path = project(tmp_path, build_model(tmp_path / "model"))
+    join_rows(str(path), 40, tmp_path / "joined.jsonl")
+    rows = [json.loads(line) for line in (tmp_path / "joined.jsonl").read_text().splitlines()]
+    assert len(rows) > 5
+    assert {row["label"] for row in rows} == {"negative", "positive"}
+    assert max(len(row["text"].split()) for row in rows) > 15
