@@ -195,8 +195,9 @@ class Fit:
                 if look:
                     yield self._look()
                     mark = time.monotonic()
-                stopping = self.stop()
-                if look or stopping or time.monotonic() - saved_at > self.numbers.checkpoint_seconds:
+                due = time.monotonic() - saved_at > self.numbers.checkpoint_seconds
+                stopping, due = self._agreed(self.stop(), due)
+                if look or stopping or due:
                     yield from self._save()
                     saved_at = time.monotonic()
                 if stopping:
@@ -310,6 +311,14 @@ class Fit:
         now.step, now.index, now.skipped = now.step + 1, now.index + 1, now.skipped + 1
         return Skipped(now.step, self.total, now.epoch, what, numbers, now.skipped)
 
+    def _agreed(self, *wishes: bool) -> list[bool]:
+        """Return what any rank wishes: clocks and signals differ between them, what they do next may not."""
+        if self.world.size == 1:
+            return list(wishes)
+        flags = torch.tensor(wishes, dtype=torch.float32, device=self.world.device)
+        self.world.reduce([flags])
+        return [flag > 0 for flag in flags.tolist()]
+
     def _look(self) -> Validated:
         """Validate, and keep the weights if they are the best so far."""
         with self.whole():
@@ -365,7 +374,11 @@ class Fit:
     def _resume(self) -> Iterator[Resumed]:
         if self.store is None:
             return
+        if self.world.rank != 0:  # rank 0 sets damaged ones aside first
+            self.world.barrier()
         found, notes = self.store.latest(self._check_best)
+        if self.world.rank == 0:
+            self.world.barrier()
         if found is None:
             if notes:
                 raise ArtifactError(
