@@ -15,14 +15,15 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[2] / "src")]
 
-from tests.chaos import ranks
-from tests.chaos.scenarios import SCENARIOS, Driver, outcome
-from tests.chaos.test_ranks import run_ranks
+from tests.chaos import ranks  # noqa: E402  # the path comes first
+from tests.chaos.scenarios import SCENARIOS, Driver, outcome  # noqa: E402
+from tests.chaos.test_ranks import run_ranks  # noqa: E402
 
 KILLED = -signal.SIGKILL
 # Moments with how often at most they come in one attempt.
@@ -115,7 +116,7 @@ def two_ranks(driver: Driver, folder: Path, draw: random.Random, log: Log) -> No
     orders = [(draw.randint(0, 1), draw.choice(ranks.MOMENTS), draw.randint(1, 3)) for _ in range(RANK_CHAIN)]
     orders = [(0 if moment == "tensors" else rank, moment, count) for rank, moment, count in orders]
     found = run_ranks(driver.model, folder, orders)
-    for _, moment, _ in orders[: found["kills"]]:
+    for moment in found["killed"]:
         log.kill(TWO_RANKS, moment)
     log.end(TWO_RANKS, found["equal"] and found["ranks"])
 
@@ -130,7 +131,7 @@ def main() -> int:
     folder = options.folder or Path(tempfile.mkdtemp(prefix="chaos-"))
     draw, log, began, turn = random.Random(options.seed), Log(), time.monotonic(), 0
     names = [*(name for name, scenario in SCENARIOS.items() if scenario.known), TWO_RANKS]
-    with Driver(folder / "driver") as driver:
+    with suppress(KeyboardInterrupt), Driver(folder / "driver") as driver:  # Ctrl-C: the table so far
         while sum(log.kills.values()) < options.kills:
             name = names[turn % len(names)]
             place = folder / f"turn-{turn}"

@@ -3,7 +3,7 @@
     python ranks.py MODEL FOLDER ORDERS
 
 ORDERS is a JSON list of [rank, moment, number]; after them the run is continued to its end, and compared with one that
-nothing disturbed. Prints one line of JSON: `{"kills", "resumed", "equal", "ranks"}`.
+nothing disturbed. Prints one line of JSON: `{"killed", "resumed", "equal", "ranks"}`.
 """
 
 from __future__ import annotations
@@ -108,15 +108,15 @@ def main(model: Path, folder: Path, orders: list[Any]) -> None:
     for one in (whole, cut):
         one.mkdir(parents=True)
     assert attempt(model, whole, "0", None) == [0, 0]
-    kills = 0
+    killed = []
     for turn, (number, moment, count) in enumerate(orders):
         codes = attempt(model, cut, str(turn), (number, moment, count))
-        kills += codes[number] == -signal.SIGKILL
+        killed += [moment] if codes[number] == -signal.SIGKILL else []
     assert attempt(model, cut, "last", None) == [0, 0]
     wanted, found = outcome(whole), outcome(cut)
     resumed = (cut / "resumed.txt").read_text(encoding="utf-8").split()
     ranks = found["final-0/model.safetensors"] == found["final-1/model.safetensors"]
-    print(json.dumps({"kills": kills, "resumed": list(map(int, resumed)), "equal": wanted == found, "ranks": ranks}))
+    print(json.dumps({"killed": killed, "resumed": list(map(int, resumed)), "equal": wanted == found, "ranks": ranks}))
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from luthier.config.project import (
     Project,
     ReportSpec,
     SplitSpec,
+    TrackSpec,
     TrainSpec,
 )
 
@@ -46,6 +47,7 @@ __all__ = [
     "Roles",
     "SplitSpec",
     "TaskPlan",
+    "TrackSpec",
     "TrainSpec",
     "TrainStage",
     "build_settings",

@@ -22,6 +22,7 @@ from luthier.config.project import (
     Name,
     Project,
     ReportSpec,
+    TrackSpec,
     TrainSpec,
     Version,
 )
@@ -105,6 +106,7 @@ class Plan(Block):
     seed: int = Field(ge=0, le=2**32 - 1, description="Drives every draw of training.")
     tasks: Mapping[str, TaskPlan] = Field(min_length=1, description="What is predicted, by a key that stages refer to.")
     stages: Annotated[tuple[Stage, ...], Strict(False)] = Field(description="The steps of a run, in their order.")
+    track: TrackSpec = Field(default=TrackSpec(), description="Where else each step's numbers go.")
 
     def only(self, kind: type[S]) -> S:
         """Return the plan's one stage of a kind.
@@ -146,7 +148,13 @@ def resolve(project: Project, names: Names | None = None) -> Plan:
             BundleStage(tasks=about, spec=project.bundle),
             ReportStage(tasks=about, spec=project.report),
         ),
+        track=_track(project.track),
     )
+
+
+def _track(track: TrackSpec | tuple[str, ...]) -> TrackSpec:
+    """Return the block that a list of trackers stands for."""
+    return track if isinstance(track, TrackSpec) else TrackSpec.model_validate({name: {} for name in track})
 
 
 def _data(data: DataSpec) -> DataSpec:

@@ -462,6 +462,61 @@ class ReportSpec(Block):
     language: Literal["en", "zh"] = Field(default="en", description="The language of the report: English or Chinese.")
 
 
+# --- trackers -------------------------------------------------------------------------------------------------------
+
+
+class TensorBoardSpec(Block):
+    """Event files in `train/tensorboard/` of the run's folder."""
+
+
+class WandbSpec(Block):
+    """Weights & Biases."""
+
+    mode: Literal["offline", "online"] = Field(
+        default="offline",
+        description="offline writes into the run's folder alone, for `wandb sync`; online sends while training.",
+    )
+    project: Text = Field(default="luthier", description="The project there that runs are listed under.")
+    team: Text | None = Field(default=None, description="The team or user there; null takes your own.")
+
+
+class MlflowSpec(Block):
+    """MLflow."""
+
+    uri: Text | None = Field(
+        default=None,
+        description="The store, such as `sqlite:///mlflow.db` or a server's address; "
+        "null takes `mlruns/` beside the run's folder.",
+    )
+    experiment: Text | None = Field(
+        default=None, description="The experiment that runs are listed under; null takes the project's name."
+    )
+
+
+class TrackSpec(Block):
+    """Where else each step's numbers go; `metrics.jsonl` has them always."""
+
+    tensorboard: TensorBoardSpec | None = Field(
+        default=None, description="Write TensorBoard's event files into the run's folder."
+    )
+    wandb: WandbSpec | None = Field(default=None, description="Follow the run with Weights & Biases.")
+    mlflow: MlflowSpec | None = Field(default=None, description="Follow the run with MLflow.")
+
+
+def _track_kind(value: Any) -> str | None:
+    return (
+        "<list>" if isinstance(value, list | tuple) else "<block>" if isinstance(value, Mapping | TrackSpec) else None
+    )
+
+
+TrackField = Annotated[
+    Annotated[tuple[Literal["tensorboard", "wandb", "mlflow"], ...], Strict(False), Tag("<list>")]
+    | Annotated[TrackSpec, Tag("<block>")],
+    Discriminator(_track_kind),
+    Words("a list of trackers (tensorboard, wandb, mlflow), or a block with their settings"),
+]
+
+
 # --- project --------------------------------------------------------------------------------------------------------
 
 
@@ -492,6 +547,11 @@ class Project(Block):
     evaluate: EvaluateSpec = Field(default=EvaluateSpec(), description="What is measured on the test rows.")
     bundle: BundleSpec = Field(default=BundleSpec(), description="What goes into the bundle beside the model.")
     report: ReportSpec = Field(default=ReportSpec(), description="How the report is written.")
+    track: TrackField = Field(
+        default=TrackSpec(),
+        description="Where else each step's numbers go: a list of trackers, or a block with their settings; "
+        "`metrics.jsonl` has them always.",
+    )
     seed: int = Field(
         default=13,
         ge=0,

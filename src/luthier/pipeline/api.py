@@ -15,6 +15,7 @@ from luthier.inference.loading import load
 from luthier.inference.predictor import Predictor
 from luthier.pipeline import run as stages
 from luthier.pipeline.events import RunEvent
+from luthier.training.callbacks import Callback
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ def run(
     fresh: bool = False,
     allow_changed: Sequence[str] = (),
     data: Any = None,
+    callbacks: Sequence[Callback] = (),
     on_event: Callable[[RunEvent], None] = lambda _: None,
 ) -> RunResult:
     """Execute a project: check → train → evaluate → bundle → report.
@@ -92,6 +94,7 @@ def run(
         fresh: start over; the old folder is kept aside.
         allow_changed: keys that may differ from the run's start when it goes on, such as `train.epochs` or `data`.
         data: a pandas DataFrame or an Arrow table that takes the place of `data.train`.
+        callbacks: listeners to training, such as `LivePlot()`; each has `begin`, `event` and `end`.
         on_event: told what happens.
 
     Raises:
@@ -104,6 +107,7 @@ def run(
         fresh=fresh,
         allowed=allow_changed,
         frame=data,
+        callbacks=callbacks,
         emit=on_event,
     )
     return RunResult(values)

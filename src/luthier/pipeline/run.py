@@ -13,13 +13,17 @@ from luthier.artifacts.evaluation import EvalReport
 from luthier.artifacts.files import disk_errors_named, fingerprint, write_json_atomic
 from luthier.artifacts.run import RunDir, StageRecord, set_aside
 from luthier.config import LoadedProject, Plan, Project, read_project, resolve
-from luthier.errors import StoppedError
+from luthier.errors import ProjectError, StoppedError
 from luthier.pipeline import resuming
 from luthier.pipeline.events import Noted, RunEvent, StageDone, StageSkipped, StageStarted, as_line
 from luthier.pipeline.names import known_names
 from luthier.pipeline.prepared import Prepared
-from luthier.training.events import Finished, Stopped
+from luthier.training import history
+from luthier.training.callbacks import Begun, Callback, Callbacks
+from luthier.training.events import Event, Finished, Resumed, Stopped
 from luthier.training.hardware import Choice, describe
+from luthier.training.trackers.table import build as build_trackers
+from luthier.training.trackers.table import missing as missing_trackers
 from luthier.version import __version__
 
 if TYPE_CHECKING:
@@ -45,6 +49,7 @@ def run(
     fresh: bool = False,
     allowed: Sequence[str] = (),
     frame: Any = None,
+    callbacks: Sequence[Callback] = (),
     emit: Emit = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any]:
@@ -57,6 +62,7 @@ def run(
         fresh: start over; the old folder is kept aside.
         allowed: keys that may differ from the run's start when it goes on, such as `train.epochs`, `data`, `code`.
         frame: a pandas DataFrame or an Arrow table that takes the place of `data.train`.
+        callbacks: listeners, see `training.callbacks.Callback`; the trackers of the project come before them.
         emit: told what happens.
         stop: asked often; when it says yes, training leaves a checkpoint and the run ends.
 
@@ -71,13 +77,28 @@ def run(
     """
     loaded, prepared = open_project(source, overrides, frame)
     folder = Path(run_dir) if run_dir is not None else Path("runs") / loaded.project.name
+    _refuse_missing_trackers(loaded, prepared.plan)
     with disk_errors_named(folder):
         if fresh and (aside := set_aside(folder)) is not None:
             emit(Noted(f"the old run was kept in {aside}"))
         folder = folder.resolve()
         record = RunDir(folder)
         with record.lock():
-            return _Execution(loaded, prepared, record, _logged(record, emit), stop, tuple(allowed)).result()
+            listen = _logged(record, emit)
+            listeners = Callbacks([*build_trackers(prepared.plan.track, lambda text: listen(Noted(text))), *callbacks])
+            return _Execution(loaded, prepared, record, listen, stop, tuple(allowed), listeners).result()
+
+
+def _refuse_missing_trackers(loaded: LoadedProject, plan: Plan) -> None:
+    problems = [
+        loaded.problem(
+            f"track.{name}",
+            f"the package {package} is not installed. Do pip install 'luthier[trackers]', or leave it out.",
+        )
+        for name, package in missing_trackers(plan.track).items()
+    ]
+    if problems:
+        raise ProjectError(problems)
 
 
 def _logged(record: RunDir, emit: Emit) -> Emit:
@@ -98,7 +119,8 @@ def check(
     from luthier.pipeline.checking import data_check, step_check
     from luthier.pipeline.training import choose
 
-    _, prepared = open_project(source, overrides, frame)
+    loaded, prepared = open_project(source, overrides, frame)
+    _refuse_missing_trackers(loaded, prepared.plan)
     report = data_check(prepared)
     emit(Noted("data check done; measuring a few steps"))
     return report.model_copy(update={"step": step_check(prepared, choose(prepared))})
@@ -126,6 +148,7 @@ class _Execution:
     emit: Emit
     stop: Callable[[], bool]
     allowed: tuple[str, ...] = ()
+    listeners: Callbacks = field(default_factory=lambda: Callbacks([]))
     choices: dict[str, Choice] = field(default_factory=dict)
     changed: set[str] = field(default_factory=set)
 
@@ -139,7 +162,28 @@ class _Execution:
         return path
 
     def result(self) -> dict[str, Any]:
-        """Do every stage that is not done, and return the closing values."""
+        """Do every stage that is not done, tell the listeners how it ended, and return the closing values."""
+        try:
+            result = self._stages()
+        except BaseException:
+            self.listeners.end(None)
+            raise
+        if self.listeners.waiting:  # training was done before
+            self._begin(None)
+        self.listeners.end(result)
+        return result
+
+    def _begin(self, event: Event | None) -> None:
+        """Begin the listeners with the log as it stood before an event; with all of it where there is none."""
+        log = self.record.path / "train" / "metrics.jsonl"
+        lines = history.read(log) if log.exists() else []
+        if event is not None:
+            start = event.step if isinstance(event, Resumed) else 0
+            lines = [line for line in lines if line["step"] <= start]
+        settings = resuming.training_part(self.plan.model_dump(mode="json"))
+        self.listeners.begin(Begun(self.plan.name, self.record.path, settings, lines))
+
+    def _stages(self) -> dict[str, Any]:
         previous = ""
         self._refuse_other_run()
         for stage in self.plan.stages:
@@ -216,7 +260,10 @@ class _Execution:
         finished: Finished | None = None
         with engine(self.choices):
             for event in train(replace(job, origin=origin), folder, stop=self.stop):
+                if self.listeners.waiting:
+                    self._begin(event)
                 self.emit(event)
+                self.listeners.event(event)
                 if isinstance(event, Stopped):
                     raise self._stopped(f"stopped after step {event.step}; a checkpoint was written.")
                 finished = event if isinstance(event, Finished) else finished
