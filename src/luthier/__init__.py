@@ -22,10 +22,12 @@ if TYPE_CHECKING:
     from luthier.inference.loading import Verified, load, verify
     from luthier.inference.predictor import Predictions, Predictor
     from luthier.pipeline.api import RunResult, check, run
+    from luthier.reporting.live import LivePlot
 
 _HOMES = {
     "CheckReport": "luthier.artifacts.check",
     "Comparison": "luthier.evaluation.compare",
+    "LivePlot": "luthier.reporting.live",
     "Predictions": "luthier.inference.predictor",
     "Predictor": "luthier.inference.predictor",
     "Project": "luthier.config",
@@ -41,6 +43,7 @@ _HOMES = {
 __all__ = [
     "CheckReport",
     "Comparison",
+    "LivePlot",
     "LuthierError",
     "Predictions",
     "Predictor",

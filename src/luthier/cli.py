@@ -143,14 +143,36 @@ def verify(options: argparse.Namespace) -> int:
 
 
 def compare(options: argparse.Namespace) -> int:
-    """Compare two runs on the test rows that they share."""
+    """Compare two runs: what was asked for, what came out, and the answers on the test rows that they share."""
     from dataclasses import asdict
 
-    from luthier.console import comparison_lines
+    from luthier.artifacts.runs import compare_plans
+    from luthier.console import comparison_lines, difference_lines
     from luthier.evaluation.compare import compare as pair
 
-    found = pair(Path(options.before), Path(options.after))
-    print(json.dumps(asdict(found)) if options.json else comparison_lines(found, options.before, options.after))
+    runs = Path(options.before), Path(options.after)
+    differing = compare_plans(*runs)
+    if not options.json:
+        print(difference_lines(differing))
+    found = pair(*runs)
+    both = {**asdict(found), **asdict(differing)}
+    print(json.dumps(both) if options.json else comparison_lines(found, options.before, options.after))
+    return 0
+
+
+def runs(options: argparse.Namespace) -> int:
+    """List the runs in a folder; `luthier compare` shows how two of them differ."""
+    from dataclasses import asdict
+
+    from luthier.artifacts.runs import list_runs
+    from luthier.console import run_lines
+
+    found = list_runs(Path(options.folder))
+    if options.sort != "date":  # the newest come first already
+        found.sort(key=lambda one: (getattr(one, SORTS[options.sort]) is None, getattr(one, SORTS[options.sort])))
+    if options.sort == "metric":
+        found.sort(key=lambda one: -one.value if one.value is not None else float("inf"))
+    print(json.dumps([asdict(one) for one in found], ensure_ascii=False) if options.json else run_lines(found))
     return 0
 
 
@@ -247,7 +269,8 @@ class _Parser(argparse.ArgumentParser):
         raise SystemExit(2)
 
 
-COMMANDS = ("init", "check", "run", "compare", "verify", "predict", "serve", "samples", "schema")
+SORTS = {"date": "date", "name": "name", "metric": "value", "rate": "rows_per_second", "time": "seconds"}
+COMMANDS = ("init", "check", "run", "runs", "compare", "verify", "predict", "serve", "samples", "schema")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -276,6 +299,12 @@ def _parser() -> argparse.ArgumentParser:
         help="go on although KEY differs from the run's start: a key such as train.epochs, or data, model, code, "
         "threads, processor, processes",
     )
+    one = _add(commands, "runs", runs)
+    one.add_argument("folder", nargs="?", default="runs", metavar="FOLDER", help="that runs lie in, or a run (runs)")
+    one.add_argument(
+        "--sort", choices=sorted(SORTS), default="date", help="date (newest first), metric (best first), ..."
+    )
+    one.add_argument("--json", action="store_true", help="print one line of JSON")
     one = _add(commands, "compare", compare)
     one.add_argument("before", metavar="RUN", help="a run's folder")
     one.add_argument("after", metavar="RUN", help="another run's folder")

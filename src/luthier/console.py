@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any, TextIO
 from luthier.pipeline.events import as_line, duration
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from luthier.artifacts.check import CheckReport
+    from luthier.artifacts.runs import Difference, RunSummary
     from luthier.evaluation.compare import Comparison
     from luthier.pipeline.events import RunEvent
 
@@ -129,6 +132,47 @@ def check_lines(report: CheckReport) -> str:
     if not report.findings:
         lines.append("no findings")
     return "\n".join(lines)
+
+
+def run_lines(found: Sequence[RunSummary]) -> str:
+    """Return a table of runs."""
+    head = ("run", "state", "metric", "value", "interval", "baseline", "rows/s", "time", "written")
+    rows = [head, *(_run_row(one) for one in found)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    damaged = [f"{one.folder}: {one.detail}" for one in found if one.state == "damaged"]
+    return "\n".join([*lines, *damaged])
+
+
+def _run_row(one: RunSummary) -> tuple[str, ...]:
+    where = f" ({one.detail})" if one.detail and one.state != "damaged" else ""
+    between = f"{one.interval[0]:.4f} to {one.interval[1]:.4f}" if one.interval else "-"
+    return (
+        one.folder,
+        f"{one.state}{where}",
+        one.headline or "-",
+        f"{one.value:.4f}" if one.value is not None else "-",
+        between,
+        f"{one.baseline:.4f}" if one.baseline is not None else "-",
+        f"{one.rows_per_second:.0f}" if one.rows_per_second is not None else "-",
+        duration(one.seconds) if one.seconds is not None else "-",
+        one.date.removesuffix("+00:00").replace("T", " "),
+    )
+
+
+def difference_lines(found: Difference) -> str:
+    """Return how two runs differ in plan and results as text."""
+    plan = [(key, str(pair[0]), str(pair[1])) for key, pair in found.plan.items()]
+    results = [(name, *(_result(value) for value in pair)) for name, pair in found.results.items()]
+    rows = [("", "first", "second"), *plan, *results]
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    same = [] if plan else ["the two plans are the same"]
+    return "\n".join([*lines[: 1 + len(plan)], *same, "", *lines[1 + len(plan) :], ""])
+
+
+def _result(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
 
 
 def comparison_lines(found: Comparison, before: str, after: str) -> str:

@@ -87,7 +87,7 @@ class RunDir:
         """
         from filelock import FileLock, Timeout
 
-        lock = FileLock(self.path / ".lock", timeout=0)
+        lock = FileLock(self.path / ".lock", timeout=1)  # `luthier runs` holds it for an instant, to see who does
         try:
             lock.acquire()
         except Timeout:

@@ -11,7 +11,7 @@ import codecs
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Discriminator, Field, Strict, Tag, ValidationInfo, field_validator
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Strict, Tag, ValidationInfo, field_validator
 
 from luthier.config.values import (
     Block,
@@ -466,7 +466,13 @@ class ReportSpec(Block):
 
 
 class TensorBoardSpec(Block):
-    """Event files in `train/tensorboard/` of the run's folder."""
+    """TensorBoard."""
+
+    folder: Text | None = Field(
+        default=None,
+        description="A folder that runs of several projects share, each in a folder of its own; "
+        "null takes `train/tensorboard/` of the run's folder.",
+    )
 
 
 class WandbSpec(Block):
@@ -503,6 +509,13 @@ class TrackSpec(Block):
     mlflow: MlflowSpec | None = Field(default=None, description="Follow the run with MLflow.")
 
 
+def _trackers(value: tuple[str, ...]) -> tuple[str, ...]:
+    for position, name in enumerate(value):
+        if name not in TrackSpec.model_fields:
+            raise wrong("tensorboard, wandb or mlflow", got=f'the text "{name}"', at=(position,))
+    return value
+
+
 def _track_kind(value: Any) -> str | None:
     return (
         "<list>" if isinstance(value, list | tuple) else "<block>" if isinstance(value, Mapping | TrackSpec) else None
@@ -510,8 +523,7 @@ def _track_kind(value: Any) -> str | None:
 
 
 TrackField = Annotated[
-    Annotated[tuple[Literal["tensorboard", "wandb", "mlflow"], ...], Strict(False), Tag("<list>")]
-    | Annotated[TrackSpec, Tag("<block>")],
+    Annotated[Texts, AfterValidator(_trackers), Tag("<list>")] | Annotated[TrackSpec, Tag("<block>")],
     Discriminator(_track_kind),
     Words("a list of trackers (tensorboard, wandb, mlflow), or a block with their settings"),
 ]

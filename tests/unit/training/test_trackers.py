@@ -143,6 +143,15 @@ def test_each_step_is_there_once_also_after_a_resume(name: str, tmp_path: Path) 
     assert "test/accuracy_interval" not in found
 
 
+@pytest.mark.filterwarnings("default")
+def test_runs_in_a_shared_tensorboard_folder_have_folders_of_their_own(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        tracker = TRACKERS["tensorboard"].build(TensorBoardSpec(folder=str(tmp_path / "shared")))
+        tracker.begin(Begun("tiny", tmp_path / name, {}, [as_line(step(1))]))
+        tracker.end(None)
+    assert len(list((tmp_path / "shared").glob("tiny-*/events.*"))) == 2
+
+
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     real = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "wandb" else real(name))

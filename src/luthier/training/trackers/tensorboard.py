@@ -7,10 +7,11 @@ twice, or one that was rewound.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from luthier.config.project import TensorBoardSpec
-from luthier.training.callbacks import Begun
+from luthier.training.callbacks import Begun, tracking_id
 from luthier.training.events import Event, Finished, Saved, Stopped, Validated
 from luthier.training.history import Line
 from luthier.training.trackers.points import of_event, of_result, points
@@ -19,10 +20,10 @@ OURS = ".luthier"
 
 
 class TensorBoard:
-    """Writes `train/tensorboard/events.*` in the run's folder.
+    """Writes `train/tensorboard/events.*` in the run's folder, or in a folder of its own in a shared one.
 
     Args:
-        spec: it has no settings.
+        spec: the shared folder, if there is one.
     """
 
     def __init__(self, spec: TensorBoardSpec) -> None:
@@ -35,6 +36,8 @@ class TensorBoard:
         from torch.utils.tensorboard import SummaryWriter
 
         folder = run.run_dir / "train" / "tensorboard"
+        if self._spec.folder is not None:
+            folder = Path(self._spec.folder).expanduser() / f"{run.name}-{tracking_id(run.run_dir)[:6]}"
         for path in folder.glob(f"events.out.tfevents.*{OURS}"):
             path.unlink()
         self._writer = SummaryWriter(str(folder), filename_suffix=OURS)
