@@ -50,7 +50,8 @@ class Job:
     @classmethod
     def read(cls, path: Path) -> Job:
         """Return the job in a JSON file."""
-        return cls(**json.loads(path.read_text(encoding="utf-8")))
+        values = json.loads(path.read_text(encoding="utf-8"))
+        return cls(**{**values, "overrides": tuple(values["overrides"])})
 
     def write(self, path: Path) -> None:
         """Write the job as JSON."""

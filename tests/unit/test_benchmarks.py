@@ -284,11 +284,16 @@ def test_a_busy_machine_is_named(monkeypatch, capsys, tmp_path):
         ("luthier", 11, 13, False),
         ("trainer", 9, 14, False),
         ("luthier", 11, 14, False),
+        ("trainer", 9, 13, False),
+        ("luthier", 9, 13, True),
+        ("trainer", 9, 14, False),
+        ("luthier", 9, 14, True),
         ("trainer", 20, 13, True),
         ("luthier", 20, 13, True),
     ]
     assert json.loads(printed.out.splitlines()[-1])["setup"]["load_at_start"] == 3.0
     assert "| 0.500 (" in page.read_text()
+    assert "**The head alone**" in page.read_text()
 
 
 def test_time_to_quality_is_compared_seed_by_seed():
