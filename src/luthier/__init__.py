@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from luthier.artifacts.check import CheckReport
     from luthier.config import Project
     from luthier.evaluation.compare import Comparison, compare
+    from luthier.inference.combining import combine
     from luthier.inference.loading import Verified, load, verify
     from luthier.inference.predictor import Predictions, Predictor
     from luthier.pipeline.api import RunResult, check, run
@@ -34,6 +35,7 @@ _HOMES = {
     "RunResult": "luthier.pipeline.api",
     "Verified": "luthier.inference.loading",
     "check": "luthier.pipeline.api",
+    "combine": "luthier.inference.combining",
     "compare": "luthier.evaluation.compare",
     "load": "luthier.inference.loading",
     "run": "luthier.pipeline.api",
@@ -52,6 +54,7 @@ __all__ = [
     "Verified",
     "__version__",
     "check",
+    "combine",
     "compare",
     "load",
     "run",

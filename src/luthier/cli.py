@@ -100,7 +100,7 @@ def predict(options: argparse.Namespace) -> int:
     from luthier.inference.loading import load
     from luthier.inference.tables import predict_table
 
-    predictor = load(options.bundle)
+    predictor = load(options.bundle, entry=options.entry)
     out = sys.stdout if options.out is None else Path(options.out)
     source = "-" if options.input == "-" else Path(options.input)
     report = predict_table(predictor, source, out=out, format=options.format)
@@ -122,6 +122,7 @@ def serve(options: argparse.Namespace) -> int:
         options.bundle,
         host=options.host,
         port=options.port,
+        entry=options.entry,
         on_ready=lambda url: _say(f"serving {options.bundle} at {url} (Ctrl-C stops it; {url}/docs to try it)"),
     )
     return 0
@@ -132,13 +133,21 @@ def verify(options: argparse.Namespace) -> int:
     from luthier.inference.loading import verify as replay
 
     found = replay(options.bundle)
-    plain = f"through plain Transformers {found.plain_difference:.1e}"
-    if found.plain_difference is None:
-        plain = "not replayed through plain Transformers: model/ is the base without its adapter"
+    plain = "not replayed through plain Transformers: model/ is the base without its adapter"
+    if found.plain_difference is not None:
+        plain = f"through plain Transformers {found.plain_difference:.1e}"
     print(
         f"{found.files} files whole; {found.goldens} golden examples answered as when they were evaluated "
         f"(largest difference {found.largest_difference:.1e}; {plain})"
     )
+    return 0
+
+
+def combine(options: argparse.Namespace) -> int:
+    """Make one bundle of several adapters over the same base."""
+    from luthier.inference.combining import combine as join
+
+    print(f"wrote {join(options.bundles, options.out)}; choose an entry with --entry")
     return 0
 
 
@@ -270,7 +279,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 SORTS = {"date": "date", "name": "name", "metric": "value", "rate": "rows_per_second", "time": "seconds"}
-COMMANDS = ("init", "check", "run", "runs", "compare", "verify", "predict", "serve", "samples", "schema")
+COMMANDS = ("init", "check", "run", "runs", "compare", "verify", "combine", "predict", "serve", "samples", "schema")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -311,13 +320,18 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--json", action="store_true", help="print one line of JSON")
     one = _add(commands, "verify", verify)
     one.add_argument("bundle", metavar="BUNDLE", help="a bundle, or a run that holds one")
+    one = _add(commands, "combine", combine)
+    one.add_argument("bundles", metavar="BUNDLE", nargs="+", help="bundles that keep their adapters apart")
+    one.add_argument("-o", "--out", required=True, metavar="DIR", help="the new bundle's folder")
     one = _add(commands, "predict", predict)
     one.add_argument("bundle", metavar="BUNDLE", help="a bundle, or a run that holds one")
     one.add_argument("input", metavar="INPUT", help="a CSV, JSON Lines or Parquet file, or - for standard input")
     one.add_argument("-o", "--out", metavar="FILE", help="where the answers go (standard output)")
     one.add_argument("--format", default="auto", help="of INPUT: auto, csv, tsv, jsonl, parquet or text")
+    one.add_argument("--entry", metavar="NAME", help="which entry of a combined bundle")
     one = _add(commands, "serve", serve)
     one.add_argument("bundle", metavar="BUNDLE", help="a bundle, or a run that holds one")
+    one.add_argument("--entry", metavar="NAME", help="which entry of a combined bundle")
     one.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1: this machine only)")
     one.add_argument("--port", type=int, default=8000, help="port to listen on (8000; 0 takes a free one)")
     _samples_commands(commands)

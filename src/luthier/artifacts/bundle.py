@@ -66,6 +66,7 @@ class Preprocess(_Frozen):
 class EntryPoint(_Frozen):
     """One thing that the bundle can be asked."""
 
+    name: str = Field(default="main", description="by which it is chosen where there are several")
     task: str
     task_settings: dict[str, Any] = {}
     adapter: str | None = None
@@ -106,6 +107,7 @@ class BundleManifest(_Frozen):
 class Golden(_Frozen):
     """An input, the token ids it became, and what the evaluated model answered."""
 
+    entry: str = Field(default="main", description="name of the entry point that was asked")
     origin: str = Field(description="validation row, or how the text was made")
     inputs: dict[str, Any]
     features: list[dict[str, list[int]]] = Field(description="per feature of the input's group")
@@ -143,6 +145,33 @@ def open_bundle(folder: Path) -> BundleManifest:
         return BundleManifest.model_validate(manifest)
     except ValidationError as error:
         raise ArtifactError(f"is not a valid bundle manifest: {error}", where=str(folder / "manifest.json")) from None
+
+
+def choose_entry(manifest: BundleManifest, name: str | None, *, where: str) -> BundleManifest:
+    """Return the manifest with one entry point, its head and its adapter.
+
+    Args:
+        manifest: of a bundle.
+        name: of the entry point; None takes the only one.
+        where: the bundle, for messages.
+
+    Raises:
+        ArtifactError: there is no such entry point, or no name although there are several.
+    """
+    names = [entry.name for entry in manifest.entry_points]
+    if name is None and len(names) > 1:
+        fix = f"Choose one: {', '.join(names)} (--entry, or entry= in Python)."
+        raise ArtifactError(f"holds {len(names)} entries.", where=where, fix=fix)
+    if name is not None and name not in names:
+        raise ArtifactError(f"entry must be one of {', '.join(names)}; got {name}.", where=where)
+    entry = next(entry for entry in manifest.entry_points if name in {None, entry.name})
+    return manifest.model_copy(
+        update={
+            "entry_points": [entry],
+            "heads": [head for head in manifest.heads if head.name == entry.head],
+            "adapters": [adapter for adapter in manifest.adapters if adapter.name == entry.adapter],
+        }
+    )
 
 
 def bundle_folder(path: Path) -> Path:

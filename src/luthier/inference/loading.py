@@ -8,25 +8,34 @@ from typing import Any
 
 import numpy as np
 
-from luthier.artifacts.bundle import BundleManifest, Golden, bundle_folder, open_bundle, read_goldens
+from luthier.artifacts.bundle import BundleManifest, Golden, bundle_folder, choose_entry, open_bundle, read_goldens
 from luthier.errors import ArtifactError
 from luthier.inference.goldens import replay
 from luthier.inference.predictor import Predictor
 
 
-def load(path: str | Path) -> Predictor:
+def load(path: str | Path, *, entry: str | None = None) -> Predictor:
     """Return the predictor of a bundle, or of the bundle in a run's folder.
 
     Every file's hash is checked and the golden examples are replayed.
+
+    Args:
+        path: the folder.
+        entry: which of several entries of a combined bundle; None takes the only one.
 
     Raises:
         ArtifactError: a file is damaged, or an answer differs from the evaluated model's.
     """
     folder = bundle_folder(Path(path))
-    manifest = open_bundle(folder)
+    manifest = choose_entry(open_bundle(folder), entry, where=str(folder))
     predictor = Predictor(folder, manifest)
-    replay(predictor, read_goldens(folder), manifest.runtimes[0])
+    replay(predictor, _goldens_of(folder, manifest), manifest.runtimes[0])
     return predictor
+
+
+def _goldens_of(folder: Path, manifest: BundleManifest) -> list[Golden]:
+    """Return the golden examples of a manifest's one entry point."""
+    return [golden for golden in read_goldens(folder) if golden.entry == manifest.entry_points[0].name]
 
 
 @dataclass(frozen=True)
@@ -54,12 +63,15 @@ def verify(path: str | Path) -> Verified:
         ArtifactError: what is wrong.
     """
     folder = bundle_folder(Path(path))
-    manifest = open_bundle(folder)
-    predictor = Predictor(folder, manifest)
-    goldens = read_goldens(folder)
-    worst = replay(predictor, goldens, manifest.runtimes[0])
-    plain = None if manifest.adapters else _replay_plain(folder, manifest, predictor, goldens)
-    return Verified(len(manifest.files), len(goldens), worst, plain)
+    whole = open_bundle(folder)
+    plain, worst, count = None, 0.0, 0
+    for entry in whole.entry_points:
+        manifest = choose_entry(whole, entry.name, where=str(folder))
+        predictor, goldens = Predictor(folder, manifest), _goldens_of(folder, manifest)
+        worst = max(worst, replay(predictor, goldens, manifest.runtimes[0]))
+        plain = None if manifest.adapters else _replay_plain(folder, manifest, predictor, goldens)
+        count += len(goldens)
+    return Verified(len(whole.files), count, worst, plain)
 
 
 def _replay_plain(folder: Path, manifest: BundleManifest, predictor: Predictor, goldens: list[Golden]) -> float:

@@ -61,6 +61,7 @@ def serve(
     port: int = 8000,
     settings: ServeSettings | None = None,
     on_ready: Callable[[str], None] | None = None,
+    entry: str | None = None,
 ) -> None:
     """Serve a bundle until SIGINT or SIGTERM; then answer what is under way and return.
 
@@ -70,6 +71,7 @@ def serve(
         port: 0 takes a free one.
         settings: bounds; default `ServeSettings()`.
         on_ready: called with the URL when requests are answered.
+        entry: which of several entries of a combined bundle; None takes the only one.
 
     Raises:
         LuthierError: the address cannot be had.
@@ -77,7 +79,7 @@ def serve(
     """
     settings = settings or ServeSettings()
     with bound(host, port) as listener:
-        app = create_app(load(bundle), settings=settings)
+        app = create_app(load(bundle, entry=entry), settings=settings)
         server = make_server(app, listener, drain_seconds=settings.drain_seconds, on_ready=on_ready)
         server.run(sockets=[listener])
 
