@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.tiny import project
+from tests.tiny import build_decoder, chat_project, project, questions
 from tests.unit.training.test_loop import equal, features, model, state
 from transformers import AutoModel
 
@@ -18,6 +18,7 @@ import luthier
 from luthier.artifacts.bundle import open_bundle
 from luthier.artifacts.check import CheckReport
 from luthier.artifacts.checkpoint import CheckpointStore
+from luthier.cli import main
 from luthier.models.assembly import TaskModel
 from luthier.models.tuning.table import METHODS, build_method
 from luthier.objectives.classification import Classification
@@ -205,3 +206,28 @@ def same_backbone(a: Path, b: Path) -> bool:
     """Whether two folders hold the same backbone weights."""
     before, after = (AutoModel.from_pretrained(folder, add_pooling_layer=False).state_dict() for folder in (a, b))
     return equal(before, after)
+
+
+@pytest.mark.parametrize("method", ["gradual", "dora", "adalora", "{lora: {merge: false}}", "adapter-houlsby"])
+def test_text_generation_from_a_project_file_to_a_bundle(method: str, tmp_path: Path, home: Path) -> None:
+    path = chat_project(tmp_path, build_decoder(tmp_path / "model"))
+    overrides = [f"method={method}", "train.epochs=1", "train.learning_rate=0.02"]
+    result = luthier.run(path, run_dir=tmp_path / "run", overrides=overrides)
+    verified = luthier.verify(result.bundle)
+    apart = method in APART + KEPT_APART
+    assert (verified.plain_difference is None) == apart
+    assert verified.largest_difference <= 1e-4
+    texts = [question for question, _ in questions(3, seed=5)]
+    one, two = (luthier.load(result.bundle).predict(texts) for _ in range(2))
+    assert [a.as_dict() for a in one] == [a.as_dict() for a in two]
+
+
+@pytest.mark.parametrize("method", ["head", "prompt", "prefix", "p-tuning"])
+def test_what_does_not_go_with_text_generation_is_refused(
+    method: str, tmp_path: Path, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = chat_project(tmp_path, build_decoder(tmp_path / "model"))
+    assert main(["check", str(path), "--set", f"method={method}"]) == 2
+    error = capsys.readouterr().err
+    assert "goes with text-generation (full, layer-decay, gradual, freeze, lora" in error
+    assert f"got {method}: " in error

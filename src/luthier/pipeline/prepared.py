@@ -112,7 +112,7 @@ class Prepared:
         """The pretrained model's folder; the method goes with it."""
         source = locate(self.locate_source(self.model_spec.id), revision=self.model_spec.revision)
         method = self.plan.only(TrainStage).method
-        check_method(method.name, method.settings, source.config, where=source.id)
+        check_method(method.name, method.settings, source.config, where=source.id, task=self.task.name)
         return source
 
     @cached_property

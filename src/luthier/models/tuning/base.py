@@ -31,11 +31,13 @@ class Method:
     Attributes:
         settings: a frozen dataclass, or None where there are no settings.
         refused: `{model type: reason}`; these models are refused before weights load.
+        refused_tasks: `{task: reason}`; so are these tasks.
         needs_layout: whether the model type must stand in `layouts.LAYOUTS`.
     """
 
     settings: ClassVar[type | None] = None
     refused: ClassVar[Mapping[str, str]] = {}
+    refused_tasks: ClassVar[Mapping[str, str]] = {}
     needs_layout: ClassVar[bool] = False
 
     def __init__(self, settings: Any = None) -> None:

@@ -49,10 +49,12 @@ class Gradual(Method):
         model.requires_grad_(True)
         self._parts = [part for part in reversed(parts(model.backbone)) if part]
         self._total = total_steps
+        self._least = 0 if any(True for _ in model.heads.parameters()) else 1  # a tied head has nothing of its own
 
     def before_step(self, model: TaskModel, step: int) -> None:
         """Let the parts move whose turn has come."""
         free = parts_free(step, total=self._total, parts=len(self._parts), until=self.chosen.until)
+        free = max(free, self._least)
         if free == self._free:
             return
         self._free = free

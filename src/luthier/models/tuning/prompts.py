@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
     from luthier.models.assembly import TaskModel
 
+NOT_WRITTEN = {
+    "text-generation": "answers are written token by token, and PEFT would put the virtual tokens before each one"
+}
 TOKENS = "Virtual tokens; each takes one of the model's positions, so texts may be that much shorter."
 
 
@@ -57,6 +60,7 @@ class Prefix(Method):
     settings = PrefixSettings
     needs_layout = True
     refused: ClassVar[Mapping[str, str]] = {"distilbert": "its attention takes no keys and values from outside"}
+    refused_tasks: ClassVar[Mapping[str, str]] = NOT_WRITTEN
 
     @property
     def positions(self) -> int:
@@ -83,6 +87,7 @@ class Prompt(Method):
 
     settings = PromptSettings
     needs_layout = True
+    refused_tasks: ClassVar[Mapping[str, str]] = NOT_WRITTEN
 
     @property
     def positions(self) -> int:
@@ -115,6 +120,7 @@ class PTuning(Method):
 
     settings = PTuningSettings
     needs_layout = True
+    refused_tasks: ClassVar[Mapping[str, str]] = NOT_WRITTEN
 
     @property
     def positions(self) -> int:

@@ -51,9 +51,11 @@ def build_method(name: str, settings: Mapping[str, Any]) -> Method:
     return kind(build_settings(kind.settings, settings, path=f"method.{name}"))
 
 
-def refusal(name: str, model_type: str) -> str | None:
-    """Return why a method does not go with a model type; None where it does."""
+def refusal(name: str, model_type: str, task: str = "") -> str | None:
+    """Return why a method does not go with a model type or a task; None where it does."""
     kind = METHODS[name]
+    if task in kind.refused_tasks:
+        return kind.refused_tasks[task]
     if model_type in kind.refused:
         return kind.refused[model_type]
     if kind.needs_layout and model_type not in LAYOUTS:
@@ -61,7 +63,9 @@ def refusal(name: str, model_type: str) -> str | None:
     return None
 
 
-def check_method(name: str, settings: Mapping[str, Any], config: Mapping[str, Any], *, where: str) -> Method:
+def check_method(
+    name: str, settings: Mapping[str, Any], config: Mapping[str, Any], *, where: str, task: str = ""
+) -> Method:
     """Return a method that goes with a model, before weights load.
 
     Args:
@@ -69,17 +73,17 @@ def check_method(name: str, settings: Mapping[str, Any], config: Mapping[str, An
         settings: JSON-like.
         config: the model's `config.json`.
         where: the model's name, for messages.
+        task: what is learnt.
 
     Raises:
         LuthierError: the pair is refused, with the reason and the methods that do work; or the settings do not fit.
     """
     model_type = str(config.get("model_type", ""))
-    reason = refusal(name, model_type)
+    reason = refusal(name, model_type, task)
     if reason is not None:
-        others = ", ".join(other for other in METHODS if refusal(other, model_type) is None)
-        raise ModelError(
-            f"method must be one that goes with {model_type} models ({others}); got {name}: {reason}.", where=where
-        )
+        others = ", ".join(other for other in METHODS if refusal(other, model_type, task) is None)
+        what = task if task in METHODS[name].refused_tasks else f"{model_type} models"
+        raise ModelError(f"method must be one that goes with {what} ({others}); got {name}: {reason}.", where=where)
     method = build_method(name, settings)
     method.check(config)
     return method
