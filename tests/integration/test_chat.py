@@ -148,8 +148,8 @@ def test_a_changed_weight_is_noticed(finished: Path) -> None:
         ("train.label_smoothing=0.1", "train.label_smoothing must be 0"),
         ("train.class_weights=balanced", "train.class_weights must be none"),
         ("evaluate.baselines=[tfidf]", "evaluate.baselines of text-generation must be of untuned; got tfidf"),
-        ("method=prefix", "method must be one without virtual tokens for text-generation; got prefix"),
-        ("method=head", "nothing is left to train"),
+        ("method=prefix", "got prefix: answers are written token by token"),
+        ("method=head", "got head: the output layer of a language model"),
         ("model.pooling=mean", "model.pooling must be auto for a language model"),
     ],
 )

@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 
 from luthier.artifacts.check import CheckReport, StepEstimate
-from luthier.config import CheckStage, TrainStage
+from luthier.config import CheckStage
 from luthier.data.batches import padding_share
 from luthier.data.check import SplitView, check_data
-from luthier.errors import DataError, ModelError
+from luthier.errors import DataError
 from luthier.models.families import family_for
-from luthier.models.tuning.table import build_method
 from luthier.pipeline.evaluating import baselines
 from luthier.pipeline.prepared import Prepared
 from luthier.pipeline.training import Choices, TrainJob
@@ -40,17 +39,13 @@ def data_check(prepared: Prepared) -> CheckReport:
 
 
 def _refuse_pairs(prepared: Prepared) -> None:
-    """Refuse a baseline, a model or a method that does not go with the task.
+    """Refuse a baseline or a model that does not go with the task.
 
     Raises:
         LuthierError: which, and which ones do.
     """
     baselines(prepared)
-    task, method = prepared.task, prepared.plan.only(TrainStage).method
-    family_for(prepared.model.model_type, task.head(prepared.dataset.targets).kind, where=prepared.model.id)
-    if build_method(method.name, method.settings).positions and task.decoding(prepared.encoder) is not None:
-        text = f"method must be one without virtual tokens for {task.name}; got {method.name}."
-        raise ModelError(text, fix="Choose lora, or another method that changes the layers themselves.")
+    family_for(prepared.model.model_type, prepared.task.head(prepared.dataset.targets).kind, where=prepared.model.id)
 
 
 def step_check(prepared: Prepared, choices: Choices) -> StepEstimate:
