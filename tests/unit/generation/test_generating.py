@@ -114,3 +114,21 @@ def test_sampling_follows_the_probabilities() -> None:
     expected = np.exp(3 / 0.7) / (np.exp(3 / 0.7) + 4)
     assert abs(np.mean(np.asarray(firsts) == 1) - expected) < 4 * np.sqrt(expected * (1 - expected) / 400)
     assert set(firsts) == {0, 1, 2, 3, 4}
+
+
+def test_golden_texts_may_part_only_where_two_tokens_are_equally_likely() -> None:
+    from luthier.inference.goldens import _gap, _until_tie
+
+    old = {"tokens": [5.0, 6.0, 7.0, -1.0], "logprob": [-0.1, -0.7, -0.2, 0.0], "length": [3.0]}
+    tied = {"tokens": [5.0, 8.0, 9.0, 9.0], "logprob": [-0.1, -0.70001, -3.0, -1.0], "length": [4.0]}
+    before, after, cut = _until_tie(old, tied, 1e-4)
+    assert cut
+    assert _gap(before, after) == 0
+    assert before["tokens"] == [5.0]
+    other = {**tied, "logprob": [-0.1, -0.5, -3.0, -1.0]}
+    before, after, cut = _until_tie(old, other, 1e-4)
+    assert not cut
+    assert _gap(before, after) > 1
+    shifted = {**tied, "logprob": [-0.2, -0.70001, -3.0, -1.0]}
+    assert _gap(*_until_tie(old, shifted, 1e-4)[:2]) > 0.05
+    assert not _until_tie({"logits": [1.0]}, {"logits": [2.0]}, 1e-4)[2]
