@@ -1,15 +1,17 @@
-"""Time and peak memory of check and tokenisation as rows grow: reading, splitting, tokenising, the data check.
+"""Time and peak memory of all that comes before training as rows grow, up to the first step.
 
-    python benchmarks/rows.py [--rows 10000,100000,1000000] [--json]
+    python benchmarks/rows.py [--rows 10000,100000,1000000] [--json] [--write docs/benchmarks.md]
 
 Rows are synthetic: short sentences of made-up words with a label that follows from one of them. Each size runs in a
-process of its own, with an empty cache, and reports the process's largest resident memory.
+process of its own, with an empty cache, and reports the largest resident memory before the model is loaded, and with
+the first training step.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import datetime
 import json
 import os
 import random
@@ -17,7 +19,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tables import write_section
+
+if TYPE_CHECKING:
+    from luthier.pipeline.prepared import Prepared
 
 ROWS = (10_000, 100_000, 1_000_000)
 
@@ -60,7 +69,28 @@ def measure(path: Path) -> dict[str, float]:
         step()
         seconds[name] = round(time.perf_counter() - begun, 2)
         begun = time.perf_counter()
-    return {"rows": len(prepared.sources["train"]), **seconds, "peak_mib": round(peak_memory_mib())}
+    data_mib = round(peak_memory_mib())
+    first_step(prepared)
+    seconds["first_step"] = round(time.perf_counter() - begun, 2)
+    rows = len(prepared.sources["train"])
+    per_row = round(1e6 * sum(value for name, value in seconds.items() if name != "first_step") / rows, 1)
+    return {
+        "rows": rows,
+        **seconds,
+        "microseconds_per_row": per_row,
+        "peak_mib": data_mib,
+        "peak_mib_with_a_step": round(peak_memory_mib()),
+    }
+
+
+def first_step(prepared: Prepared) -> None:
+    """Load the model and take the first optimiser step."""
+    from luthier.pipeline.training import TrainJob, choose, engine
+    from luthier.training.events import StepDone
+
+    job = TrainJob(prepared, choose(prepared))
+    with engine(job.choices), tempfile.TemporaryDirectory() as folder:
+        assert isinstance(next(iter(job.fit(job.assemble(), folder=Path(folder)))), StepDone)
 
 
 def run_one(rows: int) -> dict[str, float]:
@@ -81,11 +111,45 @@ def run_one(rows: int) -> dict[str, float]:
         return found
 
 
+def table(found: Sequence[Mapping[str, float]]) -> str:
+    """Return the figures as a Markdown table."""
+    titles = {name: f"{name.replace('_', ' ')}, s" for name in ("read", "split", "tokenise", "check", "first_step")}
+    titles |= {"microseconds_per_row": "data, µs a row", "peak_mib": "peak, MiB", "peak_mib_with_a_step": "with a step"}
+    names = list(found[0])
+    lines = [[titles.get(name, name) for name in names], ["---:"] * len(names)]
+    lines += [[f"{one[name]:,}" for name in names] for one in found]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def section(figures: str) -> str:
+    """Return the table with how and when it was made."""
+    from machine import describe
+
+    machine = describe()
+    return "\n".join(
+        [
+            "## From a file to the first step",
+            "",
+            "Synthetic short rows in a CSV, each size in a process of its own with an empty cache: reading, splitting "
+            "by text, tokenising, the data check, then loading `sample:minilm` and one training step. The time of the "
+            "data part a row, and the largest resident memory before and with the step.",
+            "",
+            figures,
+            "",
+            f"Machine: {machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB. "
+            f"luthier {machine['luthier']}, torch {machine['torch']}.",
+            "",
+            f"`python benchmarks/rows.py`, {datetime.datetime.now(datetime.UTC).date().isoformat()}.",
+        ]
+    )
+
+
 def main() -> None:
     """Print a table and a JSON line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", default=",".join(map(str, ROWS)), help="sizes, with commas between")
     parser.add_argument("--json", action="store_true", help="print the JSON line alone")
+    parser.add_argument("--write", type=Path, default=None, help="page whose section is replaced by this run's")
     parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure is not None:
@@ -93,12 +157,10 @@ def main() -> None:
         return
     found = [run_one(int(rows)) for rows in options.rows.split(",")]
     if not options.json:
-        names = list(found[0])
-        print("| " + " | ".join(name if name in {"rows", "peak_mib"} else f"{name} s" for name in names) + " |")
-        print("|" + "---:|" * len(names))
-        for one in found:
-            print("| " + " | ".join(f"{one[name]:,}" for name in names) + " |")
+        print(table(found))
     print(json.dumps({"benchmark": "rows", "sizes": found}))
+    if options.write is not None:
+        write_section(options.write, "rows", section(table(found)))
 
 
 if __name__ == "__main__":

@@ -280,6 +280,12 @@ class TrainSpec(Block):
         ge=1,
         description="Cut each optimiser step into this many parts: less memory, more time, the same sums.",
     )
+    memory_mib: Annotated[float, Unit("MiB of the whole process")] | None = Field(
+        default=None,
+        ge=256,
+        description="A budget of memory: each step is cut into as few micro-batches as stay within it, measured with "
+        "the heaviest step before training; null takes `accumulate` as it is.",
+    )
     schedule: Literal["linear", "cosine", "constant"] = Field(
         default="linear", description="How the learning rate goes down to zero after the warm-up, or stays."
     )

@@ -6,6 +6,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,8 @@ from luthier.training.hardware import (
 )
 from luthier.training.history import History
 from luthier.training.loop import Fit, Optimisation
+from luthier.training.memory import fitting_parts, resettable
+from luthier.training.step_check import padded
 from luthier.training.world import LocalWorld, World
 from luthier.version import __version__
 
@@ -65,7 +68,7 @@ def choose(prepared: Prepared) -> Choices:
     long_tokens = int(np.percentile(features.total_cost[index], 95))
     threads = spec.threads or torch.get_num_threads()
     frozen = choose_frozen(prepared)
-    return {
+    choices = {
         "device": device,
         "precision": choose_precision(spec.precision, device.value),
         "attention": choose_attention(spec.attention, device.value, long_tokens),
@@ -75,6 +78,34 @@ def choose(prepared: Prepared) -> Choices:
         else choose_lanes(spec.lanes, device.value, threads=threads, tokens=spec.batch_tokens // spec.accumulate),
         **({"frozen": frozen} if frozen else {}),
     }
+    if spec.memory_mib is not None:
+        choices["accumulate"] = choose_parts(prepared, choices, spec.memory_mib)
+    return choices
+
+
+def choose_parts(prepared: Prepared, choices: Choices, budget_mib: float) -> Choice:
+    """Return into how many micro-batches a step is cut to stay within a memory budget; real steps are measured.
+
+    Raises:
+        TrainingError: no cut stays within it, or this system cannot tell.
+    """
+    if not resettable() or choices["device"].value != "cpu":
+        raise TrainingError(
+            "train.memory_mib must be null here: only on a CPU under Linux can the memory of a step be measured.",
+            fix="Set train.accumulate by hand.",
+        )
+    features, _ = prepared.part("train")
+    cost = features.total_cost
+    heaviest = max(prepared.order(0), key=lambda rows: padded(rows, cost))
+    assembled = TrainJob(prepared, choices).assemble()
+
+    def step(parts: int) -> None:
+        cut = {**choices, "accumulate": Choice(str(parts), "being measured")}
+        list(TrainJob(prepared, cut).fit(deepcopy(assembled), batches=[heaviest]))
+
+    with engine(choices):
+        parts, peak = fitting_parts(step, len(heaviest), budget_mib)
+    return Choice(str(parts), f"the heaviest step takes {peak:.0f} of {budget_mib:g} MiB")
 
 
 @contextmanager
@@ -202,7 +233,7 @@ class TrainJob:
             betas=(spec.betas[0], spec.betas[1]),
             epsilon=spec.epsilon,
             clip_norm=spec.clip_norm,
-            accumulate=spec.accumulate,
+            accumulate=int(self.choices["accumulate"].value) if "accumulate" in self.choices else spec.accumulate,
             lanes=int(self.choices["lanes"].value),
             precision=self.choices["precision"].value,
             validate=spec.validations_per_epoch,

@@ -244,6 +244,7 @@ ENGLISH: dict[str, str] = {
     "choice.attention": "Attention",
     "choice.threads": "Threads",
     "choice.lanes": "Lanes",
+    "choice.accumulate": "Micro-batches of a step",
     "choice.frozen": "Frozen layers",
     # blocks without a drawing
     "unknown.title": "Also in evaluation.json",
@@ -480,6 +481,7 @@ CHINESE: dict[str, str] = {
     "choice.attention": "注意力",
     "choice.threads": "线程数",
     "choice.lanes": "并行通道",
+    "choice.accumulate": "每步的微批数",
     "choice.frozen": "冻结层",
     # blocks without a drawing
     "unknown.title": "evaluation.json 中还有",
