@@ -38,7 +38,7 @@ from luthier.pipeline.prepared import Prepared
 from luthier.pipeline.resuming import FREE
 from luthier.training.allocator import retained
 from luthier.training.events import Event, Finished, Resumed, Skipped, StepDone, Stopped, Validated
-from luthier.training.gradients import autocast, to_torch
+from luthier.training.gradients import to_torch
 from luthier.training.hardware import (
     Choice,
     choose_attention,
@@ -50,6 +50,7 @@ from luthier.training.hardware import (
 from luthier.training.history import History
 from luthier.training.loop import Fit, Optimisation
 from luthier.training.memory import fitting_parts, resettable
+from luthier.training.precision import autocast
 from luthier.training.step_check import padded
 from luthier.training.world import LocalWorld, World
 from luthier.version import __version__

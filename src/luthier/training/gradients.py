@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from luthier.data.draws import torch_seed
 from luthier.objectives import Objective
 from luthier.training.dropout import KeyedDropout
+from luthier.training.precision import HalfWeights, autocast
 
 RowNumbers = NDArray[np.int64]
 
@@ -80,6 +81,7 @@ class Gradients:
         self.lanes = lanes
         self.seed = seed
         self.rank = rank
+        self.half = HalfWeights(model, parameters, precision)
         self._pool: ThreadPoolExecutor | None = None
 
     def add(self, parts: Sequence[RowNumbers], step: int) -> Tensor:
@@ -89,7 +91,10 @@ class Gradients:
             parts: row numbers of each; empty ones count as nothing.
             step: of the optimiser, for the draws.
         """
-        jobs = [(rows, step, micro) for micro, rows in enumerate(parts) if len(rows)]
+        with self.half.in_place():
+            return self._add([(rows, step, micro) for micro, rows in enumerate(parts) if len(rows)])
+
+    def _add(self, jobs: Sequence[tuple[RowNumbers, int, int]]) -> Tensor:
         sums = torch.zeros(2, dtype=torch.float64)
         if self.lanes == 1:
             for job in jobs:
@@ -144,19 +149,6 @@ def _add_to(parameter: nn.Parameter, gradients: Sequence[Tensor | None]) -> None
             parameter.grad = gradient
         else:
             parameter.grad += gradient
-
-
-def autocast(precision: str, device: torch.device, *, keep_casts: bool = True) -> Any:
-    """Return the context in which a forward pass runs at a precision.
-
-    Args:
-        precision: `fp32`, or `bf16` for autocast.
-        device: where.
-        keep_casts: keep weights cast once for the whole block, in a store that all threads share.
-    """
-    if precision != "bf16":
-        return nullcontext()
-    return torch.autocast(device.type, dtype=torch.bfloat16, cache_enabled=keep_casts)
 
 
 def to_torch(batch: Mapping[str, NDArray[Any]], device: torch.device) -> dict[str, Tensor]:

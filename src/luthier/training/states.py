@@ -23,7 +23,8 @@ from luthier.artifacts.manifest import new_folder, read_manifest, seal, verify_f
 from luthier.data.batches import Batch, sorted_batches
 from luthier.data.features import Features
 from luthier.errors import ArtifactError
-from luthier.training.gradients import autocast, to_torch
+from luthier.training.gradients import to_torch
+from luthier.training.precision import autocast
 
 NAME = "states.bin"
 TOKENS = 8192

@@ -13,9 +13,11 @@ from torch.nn import functional as F
 
 from luthier.errors import TrainingError
 from luthier.models.embedding import UsedRows
+from luthier.models.tuning.frozen import BitFit
 from luthier.training.dropout import KeyedDropout
 from luthier.training.events import Stopped
 from luthier.training.loop import Fit
+from luthier.training.precision import HalfWeights
 from luthier.training.schedule import factor
 
 
@@ -142,3 +144,19 @@ def test_a_word_outside_the_used_rows_is_an_error(tiny_model: Path) -> None:
         run.model.backbone.get_input_embeddings()(torch.tensor([outside]))
     with run.whole():
         run.model.backbone.get_input_embeddings()(torch.tensor([outside]))
+
+
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_copies_of_frozen_matrices_change_no_bit(lanes: int, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run() -> tuple[Fit, int]:
+        found = fit(tiny_model, method=BitFit(), precision="bf16", lanes=lanes)
+        list(found)
+        return found, len(found.gradients.half)
+
+    copied, number = run()
+    assert number == 12  # six matrices in each of two layers
+    monkeypatch.setattr(HalfWeights, "__init__", lambda self, *_: setattr(self, "_pairs", []))
+    cast, none = run()
+    assert none == 0
+    assert equal(state(copied), state(cast))
+    assert {tensor.dtype for tensor in state(copied).values() if tensor.is_floating_point()} == {torch.float32}

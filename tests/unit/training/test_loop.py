@@ -60,6 +60,7 @@ def fit(
     objective: Classification | None = None,
     world: Any = None,
     used_rows: Any = None,
+    method: Any = None,
     **numbers: Any,
 ) -> Fit:
     rows = features()
@@ -76,7 +77,7 @@ def fit(
     assembled = model(folder, dropout)
     return Fit(
         model=assembled.model,
-        method=Full(),
+        method=method or Full(),
         objective=objective or Classification(),
         features=rows,
         order=order,
