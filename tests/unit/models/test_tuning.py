@@ -20,6 +20,7 @@ from luthier.errors import LuthierError, ModelError
 from luthier.models.assembly import TaskModel, seeded
 from luthier.models.families import FAMILIES
 from luthier.models.heads import build_head
+from luthier.models.tuning import table
 from luthier.models.tuning.adalora import orthogonality
 from luthier.models.tuning.bottleneck_layers import Bottleneck
 from luthier.models.tuning.gradual import parts_free
@@ -105,7 +106,7 @@ def test_a_method_works_with_a_model_or_is_refused(model_type: str, name: str) -
 def test_every_setting_is_read(name: str) -> None:
     if METHODS[name].settings is None:
         return
-    source = "".join(path.read_text(encoding="utf-8") for path in Path("src/luthier/models/tuning").glob("*.py"))
+    source = "".join(path.read_text(encoding="utf-8") for path in Path(table.__file__).parent.glob("*.py"))
     for item in fields(METHODS[name].settings):  # type: ignore[arg-type]
         assert f"chosen.{item.name}" in source
         assert len(item.metadata["description"]) > 20
