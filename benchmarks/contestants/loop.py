@@ -29,7 +29,7 @@ def run(job: Job) -> Measured:
     assembled = train.assemble()
     prepared.part("train")
     meter = Meter(job)
-    with engine(train.choices), _no_kept_states():
+    with engine(train.choices), no_kept_states():
         if job.frozen:  # computing the states counts
             meter.start()
         fit = train.fit(assembled, folder=Path(job.folder))
@@ -60,7 +60,7 @@ def _train(meter: Meter, fit: Fit, prepared: Prepared) -> None:
 
 
 @contextmanager
-def _no_kept_states() -> Iterator[None]:
+def no_kept_states() -> Iterator[None]:
     """Put the states of frozen layers that earlier runs kept out of reach."""
     kept = home() / "cache" / "states"
     with tempfile.TemporaryDirectory(dir=home()) as aside:

@@ -279,7 +279,20 @@ class _Parser(argparse.ArgumentParser):
 
 
 SORTS = {"date": "date", "name": "name", "metric": "value", "rate": "rows_per_second", "time": "seconds"}
-COMMANDS = ("init", "check", "run", "runs", "compare", "verify", "combine", "predict", "serve", "samples", "schema")
+COMMANDS = (
+    "init",
+    "check",
+    "profile",
+    "run",
+    "runs",
+    "compare",
+    "verify",
+    "combine",
+    "predict",
+    "serve",
+    "samples",
+    "schema",
+)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -31,6 +31,7 @@ def test_the_method_table_names_what_did_not_run(tmp_path, monkeypatch, capsys):
         "seconds": 37.6,
         "steps": 9,
         "best_step": 3,
+        "epochs": 2,
         "rows": 411,
         "validation_rows": 21,
         "accuracy": 0.857,

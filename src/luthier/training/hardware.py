@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-EAGER_LIMIT = 192
+EAGER_LIMIT = 512
 """Longest 95th percentile of tokens at which eager attention is picked on a CPU (docs/decisions/attention.md)."""
 
 LANE_TOKENS = 512
