@@ -136,7 +136,7 @@ def section(summary: dict[str, Any]) -> str:
             "## Measured",
             "",
             f"`sample:minilm` on `sample:movie-reviews`, epochs: {first['epochs']}, one seed, each method in a process "
-            f"of its own at the learning rate of its recipe; {first['rows']:,} rows trained in all. Accuracy is that on "
+            f"of its own at the learning rate of its recipe; {first['rows']:,} rows trained in all. Accuracy is on "
             f"{first['validation_rows']:,} validation rows, which also chose the best epoch; time is that of the "
             "training steps and, where layers are frozen, of computing their states; memory is the largest of the "
             "whole process. Read no order into neighbours."
