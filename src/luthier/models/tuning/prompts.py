@@ -49,7 +49,23 @@ class PTuningSettings:
     hidden: Annotated[int, at.Ge(1), at.Le(4096)] = setting(128, "Width of the network that makes the virtual tokens.")
 
 
-class Prefix(Method):
+class _VirtualTokens(Method):
+    """What stands before the text is learnt, and taken off the backbone at the end."""
+
+    needs_layout = True
+    refused_tasks: ClassVar[Mapping[str, str]] = NOT_WRITTEN
+
+    @property
+    def positions(self) -> int:
+        """One for each virtual token."""
+        return int(self.chosen.tokens)
+
+    def unload(self, model: TaskModel) -> dict[str, Tensor]:
+        """Take off what was put before the backbone."""
+        return _unwrap(model)
+
+
+class Prefix(_VirtualTokens):
     """The backbone stays still; every layer attends to a few learnt keys and values as well.
 
     References:
@@ -58,14 +74,7 @@ class Prefix(Method):
     """
 
     settings = PrefixSettings
-    needs_layout = True
     refused: ClassVar[Mapping[str, str]] = {"distilbert": "its attention takes no keys and values from outside"}
-    refused_tasks: ClassVar[Mapping[str, str]] = NOT_WRITTEN
-
-    @property
-    def positions(self) -> int:
-        """One for each virtual token."""
-        return int(self.chosen.tokens)
 
     def set_up(self, model: TaskModel, total_steps: int) -> None:
         """Put the prefix before the backbone."""
@@ -73,12 +82,8 @@ class Prefix(Method):
         projection = {"prefix_projection": True, "encoder_hidden_size": chosen.hidden} if chosen.hidden else {}
         _wrap(model, "PrefixTuningConfig", num_virtual_tokens=chosen.tokens, **projection)
 
-    def unload(self, model: TaskModel) -> dict[str, Tensor]:
-        """Take the prefix off."""
-        return _unwrap(model)
 
-
-class Prompt(Method):
+class Prompt(_VirtualTokens):
     """The backbone stays still; learnt embeddings stand before those of the text.
 
     References:
@@ -86,13 +91,6 @@ class Prompt(Method):
     """
 
     settings = PromptSettings
-    needs_layout = True
-    refused_tasks: ClassVar[Mapping[str, str]] = NOT_WRITTEN
-
-    @property
-    def positions(self) -> int:
-        """One for each virtual token."""
-        return int(self.chosen.tokens)
 
     def set_up(self, model: TaskModel, total_steps: int) -> None:
         """Put the prompt before the backbone."""
@@ -106,12 +104,8 @@ class Prompt(Method):
             token_dim=width,
         )
 
-    def unload(self, model: TaskModel) -> dict[str, Tensor]:
-        """Take the prompt off."""
-        return _unwrap(model)
 
-
-class PTuning(Method):
+class PTuning(_VirtualTokens):
     """The backbone stays still; a small network makes embeddings that stand before those of the text.
 
     References:
@@ -119,13 +113,6 @@ class PTuning(Method):
     """
 
     settings = PTuningSettings
-    needs_layout = True
-    refused_tasks: ClassVar[Mapping[str, str]] = NOT_WRITTEN
-
-    @property
-    def positions(self) -> int:
-        """One for each virtual token."""
-        return int(self.chosen.tokens)
 
     def set_up(self, model: TaskModel, total_steps: int) -> None:
         """Put the network before the backbone."""
@@ -137,10 +124,6 @@ class PTuning(Method):
             encoder_hidden_size=self.chosen.hidden,
             token_dim=width,
         )
-
-    def unload(self, model: TaskModel) -> dict[str, Tensor]:
-        """Take the network off."""
-        return _unwrap(model)
 
 
 def _embedding_width(model: TaskModel) -> int:
