@@ -75,10 +75,12 @@ def stages(run: Path) -> set[str]:
     return set(json.loads(path.read_text(encoding="utf-8"))["stages"]) if path.exists() else set()
 
 
-def calls(driver: Driver, cut: Path, tmp_path: Path) -> int:
-    """Return how many calls an undisturbed continuation makes."""
-    copy, count = tmp_path / "counted", tmp_path / "count.txt"
-    shutil.copytree(cut, copy)
+@pytest.fixture(scope="module")
+def calls(driver: Driver, killed: Path, tmp_path_factory: pytest.TempPathFactory) -> int:
+    """How many calls an undisturbed continuation makes."""
+    folder = tmp_path_factory.mktemp("counted")
+    copy, count = folder / "run", folder / "count.txt"
+    shutil.copytree(killed, copy)
     assert driver.run(NAME, copy, fault={"folder": str(copy), "count": str(count)}) == 0, driver.said()
     assert outcome(copy) == driver.wanted(NAME)
     return int(count.read_text(encoding="utf-8"))
@@ -86,13 +88,12 @@ def calls(driver: Driver, cut: Path, tmp_path: Path) -> int:
 
 @pytest.mark.parametrize("how", ["ENOSPC", "EIO", "EROFS", "kill"])
 def test_a_fault_at_a_call_costs_nothing(
-    driver: Driver, cut: Path, tmp_path: Path, how: str, request: pytest.FixtureRequest
+    driver: Driver, cut: Path, calls: int, tmp_path: Path, how: str, request: pytest.FixtureRequest
 ) -> None:
-    number = calls(driver, cut, tmp_path)
-    assert number > 60, "the layer saw too little"
+    assert calls > 60, "the layer saw too little"
     everywhere = request.config.getoption("--long")
     shift = {"ENOSPC": 0, "EIO": 3, "EROFS": 6, "kill": 9}[how]
-    chosen = range(1, number + 1) if everywhere else [2 + shift, number // 3 + shift, 2 * number // 3 + shift]
+    chosen = range(1, calls + 1) if everywhere else [2 + shift, calls // 3 + shift, 2 * calls // 3 + shift]
     for call in chosen:
         run = tmp_path / f"run-{call}"
         shutil.copytree(cut, run)
