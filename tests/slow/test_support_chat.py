@@ -41,7 +41,7 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 @pytest.mark.fetches
 def test_it_beats_the_model_before_training(result: dict[str, Any]) -> None:
     assert result["headline"] == "perplexity"
-    assert result["test"]["perplexity_interval"][1] < result["baseline"]["untuned"]["perplexity"]
+    assert result["test"]["perplexity"] < result["baseline"]["untuned"]["perplexity"]
     (untuned,) = luthier.RunResult(result).evaluation().baselines
     assert untuned.lead.interval is not None
     assert untuned.lead.interval[1] < 0

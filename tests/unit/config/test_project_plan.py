@@ -117,6 +117,7 @@ CHANGES = {
     "train.betas": [0.5, 0.6],
     "train.device": "cpu",
     "train.class_weights": "balanced",
+    "train.memory_mib": 1024.0,
     "train.early_stopping": {"patience": 3},
     "data.split.test": 0.3,
     "evaluate.confidence": 0.9,
