@@ -133,7 +133,7 @@ def test_every_tracker_has_a_case_and_a_key() -> None:
 def test_each_step_is_there_once_also_after_a_resume(name: str, tmp_path: Path) -> None:
     run = tmp_path / "run"
     (run / "train").mkdir(parents=True)
-    # Killed after step 6. wandb's file needs an end, and TensorBoard's writer, alive in this process, would write later.
+    # Killed after step 6. wandb's file needs an end; TensorBoard's writer, alive in this process, would write later.
     follow(name, run, 0, EVENTS[:7], None, end=name != "mlflow")
     follow(name, run, 4, [*EVENTS[5:], Finished(6, 6, 40, 300, 1.0, False)], RESULT, end=True)
     found = CASES[name].read(run)
