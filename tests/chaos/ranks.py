@@ -43,7 +43,7 @@ def rank(model: Path, folder: Path, place: Path, number: int, trap: tuple[str, i
 
     from luthier.training.events import Finished, Resumed, StepDone, Validated
     from luthier.training.history import History
-    from luthier.training.tensors import save_model
+    from luthier.training.tensors import model_tensors, save_model
     from luthier.training.world import DistributedWorld
 
     dist.init_process_group("gloo", init_method=f"file://{place}", rank=number, world_size=2)
@@ -62,7 +62,7 @@ def rank(model: Path, folder: Path, place: Path, number: int, trap: tuple[str, i
             log.add(event)
         if isinstance(event, Finished):
             (folder / f"final-{number}").mkdir(exist_ok=True)
-            save_model(run.model, folder / f"final-{number}", run.model.state_dict().keys())
+            save_model(model_tensors(run.model, run.model.state_dict().keys()), folder / f"final-{number}")
     log.close()
 
 

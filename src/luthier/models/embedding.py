@@ -28,19 +28,24 @@ class UsedRows(nn.Module):
 
     Attributes:
         weight: (U, H) the used rows.
+        rows: (U,) their numbers.
         decay: what the other rows are multiplied by when the table is whole again.
     """
+
+    rows: Tensor
+    _place: Tensor
 
     def __init__(self, whole: nn.Embedding, rows: Tensor) -> None:
         super().__init__()
         assert whole.max_norm is None, "rows that are used would be renormalised, the others not"
         self.whole = [whole]  # in a list, so that it is no module of this one
-        self.rows = rows
+        self.register_buffer("rows", rows, persistent=False)
         self.decay = 1.0
         self.weight = nn.Parameter(whole.weight.detach()[rows])
-        self._place = torch.full((whole.num_embeddings,), -1)
-        self._place[rows] = torch.arange(len(rows))
-        padding = -1 if whole.padding_idx is None else int(self._place[whole.padding_idx])
+        place = torch.full((whole.num_embeddings,), -1)
+        place[rows] = torch.arange(len(rows))
+        self.register_buffer("_place", place, persistent=False)
+        padding = -1 if whole.padding_idx is None else int(place[whole.padding_idx])
         self._padding = None if padding < 0 else padding
 
     def forward(self, ids: Tensor) -> Tensor:
@@ -50,7 +55,7 @@ class UsedRows(nn.Module):
     def restored(self) -> nn.Embedding:
         """Return the whole table with the used rows as they are now, and the others decayed."""
         whole = self.whole[0]
-        table = whole.weight.detach() * self.decay
+        table = whole.weight.detach().to(self.weight.device) * self.decay
         table[self.rows] = self.weight.detach()
         found = nn.Embedding(len(table), table.size(1), padding_idx=whole.padding_idx, _weight=table)
         return found.requires_grad_(self.weight.requires_grad)

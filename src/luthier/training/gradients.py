@@ -57,6 +57,7 @@ class Gradients:
         lanes: micro-batches at the same time; only on a CPU.
         seed: of the draws.
         rank: of this process.
+        together: whether every process must do as many forward passes as the others, since parameters are gathered.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Gradients:
         lanes: int,
         seed: int,
         rank: int,
+        together: bool = False,
     ) -> None:
         self.model = model
         self.objective = objective
@@ -82,6 +84,7 @@ class Gradients:
         self.seed = seed
         self.rank = rank
         self.half = HalfWeights(model, parameters, precision)
+        self.together = together
         self._pool: ThreadPoolExecutor | None = None
 
     def add(self, parts: Sequence[RowNumbers], step: int) -> Tensor:
@@ -101,10 +104,19 @@ class Gradients:
                 loss, found = self._forward(*job)
                 loss.backward()  # type: ignore[no-untyped-call]
                 sums += found
+            if self.together:
+                self._keep_up(parts, step)
             return sums
         for start in range(0, len(jobs), self.lanes):
             sums += self._side_by_side(jobs[start : start + self.lanes])
         return sums
+
+    def _keep_up(self, parts: Sequence[RowNumbers], step: int) -> None:
+        """Go through the model for each part that is empty here and may hold rows elsewhere; nothing is added."""
+        for micro, rows in enumerate(parts):
+            if not len(rows):
+                loss, _ = self._forward(np.zeros(1, dtype=np.int64), step, micro)
+                (loss * 0.0).backward()  # type: ignore[no-untyped-call]
 
     def _side_by_side(self, jobs: Sequence[tuple[RowNumbers, int, int]]) -> Tensor:
         """Do one micro-batch on each lane."""
@@ -137,7 +149,7 @@ class Gradients:
             terms = self.objective.step(self.model, batch)
         loss = torch.stack([loss for loss, _ in terms.values()]).sum()
         with torch.no_grad():
-            sums = torch.stack([torch.stack(term).double().cpu() for term in terms.values()]).sum(dim=0)
+            sums = torch.stack([torch.stack(term).cpu().double() for term in terms.values()]).sum(dim=0)
         return loss, sums
 
 
@@ -152,5 +164,8 @@ def _add_to(parameter: nn.Parameter, gradients: Sequence[Tensor | None]) -> None
 
 
 def to_torch(batch: Mapping[str, NDArray[Any]], device: torch.device) -> dict[str, Tensor]:
-    """Return a collated batch as tensors on a device."""
-    return {name: torch.from_numpy(array).to(device, non_blocking=True) for name, array in batch.items()}
+    """Return a collated batch as tensors on a device; to a GPU from pinned memory, so that the copy needs no wait."""
+    tensors = {name: torch.from_numpy(array) for name, array in batch.items()}
+    if device.type == "cuda":
+        tensors = {name: tensor.pin_memory() for name, tensor in tensors.items()}
+    return {name: tensor.to(device, non_blocking=True) for name, tensor in tensors.items()}

@@ -14,14 +14,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from luthier.artifacts.checkpoint import PREFIX, CheckpointStore
+from luthier.artifacts.checkpoint import PREFIX, Checkpoint, CheckpointStore
 from luthier.artifacts.manifest import new_folder, read_manifest, seal, verify_files
 from luthier.data.batches import pieces
 from luthier.data.draws import torch_seed
@@ -33,7 +33,17 @@ from luthier.objectives import Objective
 from luthier.training.events import Event, Finished, Resumed, Saved, Skipped, StepDone, Stopped, Validated
 from luthier.training.gradients import Collated, Gradients
 from luthier.training.schedule import factor
-from luthier.training.tensors import load_method, load_model, load_optimiser, save_method, save_model, save_optimiser
+from luthier.training.sharding import is_sharded
+from luthier.training.tensors import (
+    load_method,
+    load_model,
+    load_optimiser,
+    model_tensors,
+    optimiser_tensors,
+    save_method,
+    save_model,
+    save_optimiser,
+)
 from luthier.training.world import World
 
 Order = Callable[[int], Sequence[NDArray[np.int64]]]
@@ -112,8 +122,8 @@ class Fit:
         order: epoch to batches of feature numbers; pure.
         numbers: see `Optimisation`.
         world: the processes.
-        store: where checkpoints go; None keeps none.
-        best_folder: where the best weights go.
+        store: where checkpoints go; None keeps none. Rank 0 alone needs one, the others read what it names.
+        best_folder: where the best weights go; rank 0 alone writes.
         validate: returns `{metric: value}` with the deciding one first; None validates never.
         greater_is_better: of the deciding metric.
         used_rows: rising numbers of the input embedding's rows that `features` holds; the others are kept out of the
@@ -147,7 +157,7 @@ class Fit:
         self.order = order
         self.numbers = numbers
         self.world = world
-        self.store = store
+        self.store = store if world.rank == 0 else None
         self.best_folder = best_folder
         self.validate = validate
         self.greater_is_better = greater_is_better
@@ -157,7 +167,7 @@ class Fit:
         self.total = sum(len(order(epoch)) for epoch in range(numbers.epochs))
         with seeded(torch_seed(numbers.seed, "method")):
             method.set_up(model, self.total)
-        self.held = None if used_rows is None else hold_used(model.backbone, torch.from_numpy(used_rows))
+        self.held = None if used_rows is None or world.sharded else hold_used(model.backbone, torch.from_numpy(used_rows))
         world.wrap(model)
         groups = method.parameter_groups(model, learning_rate=numbers.learning_rate, weight_decay=numbers.weight_decay)
         if not groups:
@@ -175,7 +185,9 @@ class Fit:
             lanes=numbers.lanes,
             seed=numbers.seed,
             rank=world.rank,
+            together=world.sharded,
         )
+        self.keeps = False
         self.kept = {name for group in self.optimiser.param_groups for name in group["names"]}
 
     def __iter__(self) -> Iterator[Event]:
@@ -235,13 +247,19 @@ class Fit:
         return StepDone(now.step, self.total, now.epoch, loss / weight, lr, norm, len(rows), tokens, 0.0, 0.0)
 
     def _reduced(self, sums: Tensor) -> tuple[float, float]:
-        """Sum loss, weight and gradients over ranks; return the first two."""
-        if self.world.size > 1:
-            for parameter in self.parameters:
-                if parameter.grad is None and parameter.requires_grad:
-                    parameter.grad = torch.zeros_like(parameter)
-            self.world.reduce([p.grad for p in self.parameters if p.grad is not None])
-            self.world.reduce([sums])
+        """Sum loss, weight and gradients over ranks; return the first two.
+
+        A parameter has a gradient here if it has one on any rank.
+        """
+        world = self.world
+        if world.size > 1:
+            present = torch.tensor([p.grad is not None for p in self.parameters], dtype=sums.dtype)
+            world.reduce([sums, present])
+            if not world.sharded:
+                for parameter, anywhere in zip(self.parameters, present.tolist(), strict=True):
+                    if parameter.grad is None and anywhere:
+                        parameter.grad = torch.zeros_like(parameter)
+                world.reduce([p.grad for p in self.parameters if p.grad is not None])
         loss, weight = sums.tolist()
         return loss, weight
 
@@ -257,12 +275,12 @@ class Fit:
         """Divide gradients by the weight and clip them, in one pass; return the norm of the mean gradient."""
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         if self.numbers.skip_non_finite:  # a method must not learn from a step that is left out
-            found = float(torch.nn.utils.get_total_norm(gradients, foreach=True))
+            found = _norm(gradients)
             if not math.isfinite(found):
                 return found
         self.method.after_backward(self.model, self.position.step)
         gradients = [p.grad for p in self.parameters if p.grad is not None]
-        norm = float(torch.nn.utils.get_total_norm(gradients, foreach=True)) / weight
+        norm = _norm(gradients) / weight
         clip = self.numbers.clip_norm
         shrink = min(1.0, clip / (norm + 1e-6)) if clip is not None else 1.0
         torch._foreach_mul_(gradients, shrink / weight)
@@ -326,8 +344,9 @@ class Fit:
 
     def _judge(self) -> Validated:
         assert self.validate is not None, "only called with a validation"
-        now = self.position
-        metrics = dict(self.validate(self.model))
+        now, world = self.position, self.world
+        alone = world.rank == 0 or world.sharded  # a sharded model answers only to all
+        metrics = world.share(dict(self.validate(self.model)) if alone else None)
         value = next(iter(metrics.values()))
         sign = 1.0 if self.greater_is_better else -1.0
         best = math.isfinite(value) and (
@@ -354,46 +373,54 @@ class Fit:
         return StepDone(**{**event.__dict__, "rows_per_second": rate, "seconds_left": left})
 
     def _save(self) -> Iterator[Saved]:
-        if self.store is None:
+        if not self.keeps:
             return
         start = time.monotonic()
         self.position.method = self.method.state()
         self.position.decay = self.held.decay if self.held else 1.0
         self.before_save()
-        if self.world.rank == 0:
-            self.store.save(self.position.step, asdict(self.position), self._write_tensors)
+        model, optimiser = self._own(), optimiser_tensors(self.optimiser, keep=self.store is not None)
+
+        def write(folder: Path) -> None:
+            save_model(model, folder)
+            save_optimiser(optimiser, folder)
+            save_method(self.method.tensors(), folder)
+
+        if self.store is not None:
+            self.store.save(self.position.step, asdict(self.position), write)
             self._prune_best()
         self.world.barrier()
         yield Saved(self.position.step, time.monotonic() - start)
 
-    def _write_tensors(self, folder: Path) -> None:
-        save_model(self.model, folder, self.kept)
-        save_optimiser(self.optimiser, folder)
-        save_method(self.method.tensors(), folder)
+    def _own(self) -> dict[str, Tensor]:
+        """Return what may train, whole, where it is written; sharded ranks all call this."""
+        return model_tensors(self.model, self.kept, keep=self.world.rank == 0)
 
     def _resume(self) -> Iterator[Resumed]:
-        if self.store is None:
+        """Go to the newest checkpoint; rank 0 looks for it, and the others read what it names."""
+        found, notes = (None, []) if self.store is None else self._newest(self.store)
+        told = None if found is None else {"path": str(found.path), "step": found.step, "state": found.state}
+        self.keeps, told = self.world.share([self.store is not None, told])
+        if told is None:
             return
-        if self.world.rank != 0:  # rank 0 sets damaged ones aside first
-            self.world.barrier()
-        found, notes = self.store.latest(self._check_best)
-        if self.world.rank == 0:
-            self.world.barrier()
-        if found is None:
-            if notes:
-                raise ArtifactError(
-                    f"no whole checkpoint is left, and a run never starts over by itself. {' '.join(notes)}",
-                    where=str(self.store.folder),
-                    fix="Start over with --fresh (the old folder is kept).",
-                )
-            return
-        load_model(self.model, found.path, self.kept)
-        load_optimiser(self.optimiser, found.path)
-        self.position = Position(**found.state)
-        self.method.load_state(self.position.method, load_method(found.path))
+        folder = Path(told["path"])
+        load_model(self.model, folder, self.kept)
+        load_optimiser(self.optimiser, folder)
+        self.position = Position(**told["state"])
+        self.method.load_state(self.position.method, load_method(folder))
         if self.held is not None:
             self.held.decay = self.position.decay
-        yield Resumed(found.step, self.total, tuple(notes))
+        yield Resumed(told["step"], self.total, tuple(notes))
+
+    def _newest(self, store: CheckpointStore) -> tuple[Checkpoint | None, list[str]]:
+        found, notes = store.latest(self._check_best)
+        if found is None and notes:
+            raise ArtifactError(
+                f"no whole checkpoint is left, and a run never starts over by itself. {' '.join(notes)}",
+                where=str(store.folder),
+                fix="Start over with --fresh (the old folder is kept).",
+            )
+        return found, notes
 
     def _check_best(self, state: Mapping[str, Any]) -> None:
         """Verify the best weights that a checkpoint speaks of; an earlier one may make them again."""
@@ -406,10 +433,11 @@ class Fit:
         return self.best_folder / f"{PREFIX}{step:08d}"
 
     def _keep_best(self) -> None:
+        tensors = self._own()
         if self.best_folder is None or self.world.rank != 0:
             return
         with new_folder(self._best(self.position.step)) as folder:
-            save_model(self.model, folder, self.kept)
+            save_model(tensors, folder)
             seal(folder, {"kind": "weights", "step": self.position.step})
 
     def _prune_best(self) -> None:
@@ -422,12 +450,13 @@ class Fit:
                 shutil.rmtree(path)
 
     def _take_best(self) -> None:
-        """Leave the model whole, with the best weights, verified."""
+        """Leave the model whole, with the best weights, verified; of a sharded one rank 0 alone."""
         now = self.position
         if self.held is not None:
             self.model.backbone.set_input_embeddings(self.held.restored())  # type: ignore[operator]
             self.held = None
         self.world.barrier()
+        self.model = cast(TaskModel, self.world.unwrap(self.model))
         if self.best_folder is None or now.best_step in {0, now.step}:
             return
         folder = self._best(now.best_step)
@@ -437,6 +466,12 @@ class Fit:
     def _named(self, rows: NDArray[np.int64]) -> str:
         shown = ", ".join(str(int(self.features.group[row])) for row in rows[:10])
         return f"training rows {shown}{' ...' if len(rows) > 10 else ''}"
+
+
+def _norm(gradients: Sequence[Tensor]) -> float:
+    """Return the norm of all gradients as one vector, over all processes where they are sharded."""
+    norm: Any = torch.nn.utils.get_total_norm(gradients, foreach=True)
+    return float(norm.full_tensor() if is_sharded(norm) else norm)
 
 
 NOT_FINITE = (

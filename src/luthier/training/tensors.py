@@ -10,24 +10,32 @@ import torch
 from torch import Tensor, nn
 
 from luthier.errors import ArtifactError
+from luthier.training.sharding import gathered, like
 
 MODEL = "model.safetensors"
 OPTIMISER = "optimizer.safetensors"
 METHOD = "method.safetensors"
 
 
-def save_model(model: nn.Module, folder: Path, names: Collection[str]) -> None:
-    """Write the parameters of these names, and every persistent buffer; a frozen base is not written.
+Tensors = dict[str, Tensor]
+
+
+def model_tensors(model: nn.Module, names: Collection[str], *, keep: bool = True) -> Tensors:
+    """Return the parameters of these names, and every persistent buffer; a frozen base is left out.
 
     Args:
-        model: the module.
-        folder: where `model.safetensors` goes.
+        model: the module; every process of a sharded one must call this.
         names: of the parameters that may ever train.
+        keep: whether this process wants them.
     """
+    return gathered(_kept(model, names), keep=keep)
+
+
+def save_model(tensors: Tensors, folder: Path) -> None:
+    """Write what `model_tensors` returned to `model.safetensors`."""
     from safetensors.torch import save_file
 
-    kept = {name: tensor.detach().contiguous() for name, tensor in _kept(model, names).items()}
-    save_file(kept, folder / MODEL)
+    save_file(tensors, folder / MODEL)
 
 
 def load_model(model: nn.Module, folder: Path, names: Collection[str]) -> None:
@@ -42,8 +50,9 @@ def load_model(model: nn.Module, folder: Path, names: Collection[str]) -> None:
     where = str(folder / MODEL)
     if differing := sorted(found.keys() ^ _kept(model, names).keys()):
         raise ArtifactError(f"does not fit the model: {differing[0]} stands on one side alone.", where=where)
+    now = _kept(model, names)
     try:
-        model.load_state_dict(found, strict=False)
+        model.load_state_dict({name: like(tensor, now[name]) for name, tensor in found.items()}, strict=False)
     except RuntimeError as error:
         told = " ".join(str(error).split())[:400]
         raise ArtifactError(f"does not fit the model: {told}", where=where) from None
@@ -70,19 +79,29 @@ def load_method(folder: Path) -> dict[str, Tensor]:
     return load_file(path) if path.exists() else {}
 
 
-def save_optimiser(optimiser: torch.optim.Optimizer, folder: Path) -> None:
-    """Write each parameter's optimiser state under `<parameter>/<key>`."""
-    from safetensors.torch import save_file
+def optimiser_tensors(optimiser: torch.optim.Optimizer, *, keep: bool = True) -> Tensors:
+    """Return each parameter's optimiser state under `<parameter>/<key>`.
 
-    tensors: dict[str, Tensor] = {}
+    Args:
+        optimiser: every process of a sharded model must call this.
+        keep: whether this process wants them.
+    """
+    tensors: Tensors = {}
     for name, parameter in _named(optimiser):
         for key, value in optimiser.state.get(parameter, {}).items():
-            tensors[f"{name}/{key}"] = torch.as_tensor(value).detach().contiguous()
+            tensors[f"{name}/{key}"] = torch.as_tensor(value)
+    return gathered(tensors, keep=keep)
+
+
+def save_optimiser(tensors: Tensors, folder: Path) -> None:
+    """Write what `optimiser_tensors` returned."""
+    from safetensors.torch import save_file
+
     save_file(tensors, folder / OPTIMISER)
 
 
 def load_optimiser(optimiser: torch.optim.Optimizer, folder: Path) -> None:
-    """Read back what `save_optimiser` wrote.
+    """Read back what `save_optimiser` wrote, in parts where the parameters are sharded.
 
     Raises:
         ArtifactError: it holds state for a parameter that does not train here.
@@ -95,8 +114,7 @@ def load_optimiser(optimiser: torch.optim.Optimizer, folder: Path) -> None:
         name, _, field = key.rpartition("/")
         if name not in named:
             raise ArtifactError(f"holds state for {name}, which does not train here.", where=str(folder / OPTIMISER))
-        device = named[name].device if field != "step" else tensor.device
-        state.setdefault(name, {})[field] = tensor.to(device)
+        state.setdefault(name, {})[field] = tensor if field == "step" else like(tensor, named[name])
     for name, values in state.items():
         optimiser.state[named[name]] = values
 
