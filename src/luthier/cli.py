@@ -66,6 +66,8 @@ def run(options: argparse.Namespace) -> int:
         )
     finally:
         progress.close()
+    if _follows():
+        return 0
     print(json.dumps(result, ensure_ascii=False) if options.json else summary(result))
     return 0
 
@@ -390,11 +392,17 @@ def _stop_on_signals() -> Callable[[], bool]:
     def note(number: int, _: object) -> None:
         asked.append(number)
         signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.default_int_handler)
-        _say("stopping after this step; once more to end at once")
+        if not _follows():
+            _say("stopping after this step; once more to end at once")
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, note)
     return lambda: bool(asked)
+
+
+def _follows() -> bool:
+    """Return whether another process does the run, and this one only helps it to train."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and os.environ.get("RANK", "0") != "0"
 
 
 def _keep_traceback(options: argparse.Namespace) -> Path:

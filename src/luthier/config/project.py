@@ -354,6 +354,11 @@ class TrainSpec(Block):
         "threads and a copy of the gradient; null takes one a thread for batches that are large enough. Another number "
         "may change bits.",
     )
+    shard: Literal["none", "fsdp"] = Field(
+        default="none",
+        description="What each of several processes (torchrun) holds: none, the whole model; fsdp, a part of every "
+        "parameter, gradient and optimiser state, so that a model trains that is too large for one device.",
+    )
     window: Annotated[int, Unit("batches")] = Field(
         default=50,
         ge=1,
@@ -391,6 +396,17 @@ class TrainSpec(Block):
     keep_checkpoints: Annotated[int, Unit("checkpoints")] = Field(
         default=2, ge=1, description="How many checkpoints stay on disk; with 1, a damaged one means starting over."
     )
+
+    @field_validator("shard")
+    @classmethod
+    def _shard_goes_with(cls, value: str, info: ValidationInfo) -> str:
+        if value == "none":
+            return value
+        if (info.data.get("lanes") or 1) > 1:
+            raise wrong("none where train.lanes is above 1: parameters are gathered for one batch at a time")
+        if info.data.get("memory_mib") is not None:
+            raise wrong("none where train.memory_mib is set, which measures the whole model in one process")
+        return value
 
 
 # --- the other stages -----------------------------------------------------------------------------------------------

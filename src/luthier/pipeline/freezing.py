@@ -31,8 +31,11 @@ def choose_frozen(prepared: Prepared) -> Choice | None:
     if depth == 0:
         return None
     model_type = prepared.model.model_type
-    if not prepared.plan.only(TrainStage).spec.cache_frozen:
+    spec = prepared.plan.only(TrainStage).spec
+    if not spec.cache_frozen:
         return Choice(COMPUTED, "as set")
+    if spec.shard == "fsdp":
+        return Choice(COMPUTED, "every process holds a part of each layer")
     if model_type not in SPLITTABLE:
         return Choice(COMPUTED, f"how to go on from kept states is not known for {model_type} models")
     features, index = prepared.part("train")

@@ -12,9 +12,9 @@ from luthier.artifacts.check import CheckReport
 from luthier.artifacts.evaluation import EvalReport
 from luthier.artifacts.files import disk_errors_named, fingerprint, write_json_atomic
 from luthier.artifacts.run import RunDir, StageRecord, set_aside
-from luthier.config import LoadedProject, Plan, Project, read_project, resolve
+from luthier.config import LoadedProject, Plan, Project, TrainStage, read_project, resolve
 from luthier.errors import ProjectError, StoppedError
-from luthier.pipeline import resuming
+from luthier.pipeline import resuming, together
 from luthier.pipeline.events import Noted, RunEvent, StageDone, StageSkipped, StageStarted, as_line
 from luthier.pipeline.names import known_names
 from luthier.pipeline.prepared import Prepared
@@ -27,6 +27,7 @@ from luthier.training.trackers.table import missing as missing_trackers
 from luthier.version import __version__
 
 if TYPE_CHECKING:
+    from luthier.training.group import Group
     from luthier.training.profile import StepProfile
 
 Emit = Callable[[RunEvent], None]
@@ -67,7 +68,8 @@ def run(
         stop: asked often; when it says yes, training leaves a checkpoint and the run ends.
 
     Returns:
-        JSON-like values: `run_dir`, `bundle`, `report`, `test`, `baseline`, `train`, `seconds`.
+        JSON-like values: `run_dir`, `bundle`, `report`, `test`, `baseline`, `train`, `seconds`; of several processes
+        that torchrun started rank 0 alone returns them.
 
     Raises:
         ProjectError: the project is wrong.
@@ -75,9 +77,27 @@ def run(
         ArtifactError: the folder holds another run, or is damaged.
         StoppedError: `stop` said yes.
     """
-    loaded, prepared = open_project(source, overrides, frame)
+    with together.joined() as group:
+        if group is not None and group.rank > 0:
+            together.follow(group, lambda: open_project(source, overrides, frame)[1], stop)
+            return {}
+        return _run(open_project(source, overrides, frame), run_dir, fresh, allowed, callbacks, emit, stop, group)
+
+
+def _run(
+    opened: tuple[LoadedProject, Prepared],
+    run_dir: str | Path | None,
+    fresh: bool,
+    allowed: Sequence[str],
+    callbacks: Sequence[Callback],
+    emit: Emit,
+    stop: Callable[[], bool],
+    group: Group | None,
+) -> dict[str, Any]:
+    loaded, prepared = opened
     folder = Path(run_dir) if run_dir is not None else Path("runs") / loaded.project.name
     _refuse_missing_trackers(loaded, prepared.plan)
+    together.refuse(prepared)
     with disk_errors_named(folder):
         if fresh and (aside := set_aside(folder)) is not None:
             emit(Noted(f"the old run was kept in {aside}"))
@@ -86,7 +106,7 @@ def run(
         with record.lock():
             listen = _logged(record, emit)
             listeners = Callbacks([*build_trackers(prepared.plan.track, lambda text: listen(Noted(text))), *callbacks])
-            return _Execution(loaded, prepared, record, listen, stop, tuple(allowed), listeners).result()
+            return _Execution(loaded, prepared, record, listen, stop, tuple(allowed), listeners, group).result()
 
 
 def _refuse_missing_trackers(loaded: LoadedProject, plan: Plan) -> None:
@@ -149,6 +169,7 @@ class _Execution:
     stop: Callable[[], bool]
     allowed: tuple[str, ...] = ()
     listeners: Callbacks = field(default_factory=lambda: Callbacks([]))
+    group: Group | None = None
     choices: dict[str, Choice] = field(default_factory=dict)
     changed: set[str] = field(default_factory=set)
 
@@ -242,8 +263,9 @@ class _Execution:
             self.emit(Noted(f"{finding.severity}: {finding.code}: {finding.message}"))
         refuse(self.prepared, report)
         self._choose()
-        with engine(self.choices):
-            report = report.model_copy(update={"step": step_check(self.prepared, self.choices)})
+        if self.plan.only(TrainStage).spec.shard == "none":
+            with engine(self.choices):
+                report = report.model_copy(update={"step": step_check(self.prepared, self.choices)})
         report.write(folder / "check.json")
         # The estimate holds times, so later stages depend on the findings alone.
         write_json_atomic(folder / "findings.json", report.model_dump(mode="json", exclude={"step"}))
@@ -258,8 +280,9 @@ class _Execution:
         job = TrainJob(self.prepared, self.choices)
         origin = resuming.origin(folder, job.fingerprint(), len(resuming.accepted(self.record)))
         finished: Finished | None = None
+        world = together.lead(self.group, self.prepared, self.choices, folder)
         with engine(self.choices):
-            for event in train(replace(job, origin=origin), folder, stop=self.stop):
+            for event in train(replace(job, origin=origin), folder, world=world, stop=self.stop):
                 if self.listeners.waiting:
                     self._begin(event)
                 self.emit(event)
@@ -377,7 +400,7 @@ class _Execution:
         return result
 
     def _stop_if_asked(self) -> None:
-        if self.stop():
+        if self.stop() or (self.group is not None and self.group.stop_asked()):
             raise self._stopped("stopped between two stages.")
 
     def _stopped(self, what: str) -> StoppedError:

@@ -51,8 +51,9 @@ from luthier.training.history import History
 from luthier.training.loop import Fit, Optimisation
 from luthier.training.memory import fitting_parts, resettable
 from luthier.training.precision import autocast
+from luthier.training.states import FrozenFeatures
 from luthier.training.step_check import padded
-from luthier.training.world import LocalWorld, World
+from luthier.training.world import LocalWorld, World, processes
 from luthier.version import __version__
 
 VALIDATION_TOKENS = 8192
@@ -68,6 +69,7 @@ def choose(prepared: Prepared) -> Choices:
     device = choose_device(spec.device)
     long_tokens = int(np.percentile(features.total_cost[index], 95))
     threads = spec.threads or torch.get_num_threads()
+    tokens = spec.batch_tokens // spec.accumulate // processes()
     frozen = choose_frozen(prepared)
     choices = {
         "device": device,
@@ -76,7 +78,9 @@ def choose(prepared: Prepared) -> Choices:
         "threads": Choice(str(threads), "as set" if spec.threads else "all that torch sees"),
         "lanes": Choice("1", "the heads alone are computed in a step")
         if heads_alone(prepared, frozen)
-        else choose_lanes(spec.lanes, device.value, threads=threads, tokens=spec.batch_tokens // spec.accumulate),
+        else Choice("1", "sharded parameters are gathered for one batch at a time")
+        if spec.shard == "fsdp"
+        else choose_lanes(spec.lanes, device.value, threads=threads, tokens=tokens),
         **({"frozen": frozen} if frozen else {}),
     }
     if spec.memory_mib is not None:
@@ -192,9 +196,10 @@ class TrainJob:
             before_save: called before a checkpoint is written.
         """
         prepared, spec = self.prepared, self.spec
-        kept = keep_states(prepared, assembled.model, "train", self.choices) if batches is None else None
+        world = world or LocalWorld(self.choices["device"].value)
+        kept = self._kept(assembled.model, world) if batches is None else None
         store = None
-        if folder is not None:
+        if folder is not None and world.rank == 0:
             store = CheckpointStore(
                 folder / "checkpoints",
                 run_fingerprint=self.origin or self.fingerprint(),
@@ -207,12 +212,12 @@ class TrainJob:
             features=kept or prepared.part("train")[0],
             order=(lambda _: batches) if batches is not None else prepared.order,
             numbers=self._numbers(1 if batches is not None else spec.epochs),
-            world=world or LocalWorld(self.choices["device"].value),
+            world=world,
             store=store,
-            best_folder=None if folder is None else folder / "best",
+            best_folder=None if folder is None or world.rank else folder / "best",
             validate=None if folder is None else self._validate,
             greater_is_better=METRICS[self.metric].greater_is_better,
-            used_rows=None if kept else rows_of_start(used_rows(*prepared.part("train")), folder),
+            used_rows=None if kept or world.sharded else self._rows(world, folder),
             stop=stop,
             before_save=before_save,
         )
@@ -221,6 +226,21 @@ class TrainJob:
     def metric(self) -> str:
         """The validation metric that chooses the weights."""
         return self.spec.select_by or self.prepared.task.headline
+
+    def _kept(self, model: TaskModel, world: World) -> FrozenFeatures | None:
+        """Return features with kept states; rank 0 computes them, the others find them on disk."""
+        kept = keep_states(self.prepared, model, "train", self.choices) if world.rank == 0 else None
+        world.barrier()
+        return kept if world.rank == 0 else keep_states(self.prepared, model, "train", self.choices)
+
+    def _rows(self, world: World, folder: Path | None) -> NDArray[np.int64] | None:
+        """Return the embedding rows that train; rank 0 keeps them in the folder."""
+        rows = used_rows(*self.prepared.part("train"))
+        if world.size == 1:
+            return rows_of_start(rows, folder)
+        rows = rows_of_start(rows, folder) if world.rank == 0 else None
+        told = world.share(None if rows is None else rows.tolist())
+        return None if told is None else np.asarray(told, dtype=np.int64)
 
     def _numbers(self, epochs: int) -> Optimisation:
         spec = self.spec
@@ -335,22 +355,22 @@ def forward(
     model.eval()
     found: dict[str, NDArray[np.float64]] = {}
     cost = features.total_cost[index]
-    with torch.inference_mode(), autocast(precision, device):
+    with torch.no_grad(), autocast(precision, device):  # sharded parameters cannot be gathered in inference mode
         for batch in sorted_batches(cost, VALIDATION_TOKENS):
             for name, values in model(to_torch(features.collate(index[batch]), device)).items():
-                array = values.double().cpu().numpy()
+                array = values.cpu().double().numpy()
                 found.setdefault(name, np.empty((len(index), *array.shape[1:])))[batch] = array
     return found
 
 
-def train(job: TrainJob, folder: Path, *, stop: Callable[[], bool]) -> Iterator[Event]:
-    """Train in a folder and leave `folder/model` and `folder/entry.json`.
+def train(job: TrainJob, folder: Path, *, world: World | None = None, stop: Callable[[], bool]) -> Iterator[Event]:
+    """Train in a folder and leave `folder/model` and `folder/entry.json`; of several processes rank 0 calls it.
 
     Yields the loop's events. After `Stopped` nothing is written.
     """
     assembled = job.assemble()
     history = History(folder / "metrics.jsonl")
-    fit = job.fit(assembled, folder=folder, stop=stop, before_save=history.sync)
+    fit = job.fit(assembled, folder=folder, world=world, stop=stop, before_save=history.sync)
     try:
         for event in fit:
             if not history.open:
@@ -359,7 +379,7 @@ def train(job: TrainJob, folder: Path, *, stop: Callable[[], bool]) -> Iterator[
                 history.add(event)
             if isinstance(event, Finished):
                 history.sync()
-                _write_model(job, assembled, fit.method, folder)
+                _write_model(job, replace(assembled, model=fit.model), fit.method, folder)
             yield event
             if isinstance(event, Stopped):
                 break

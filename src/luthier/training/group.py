@@ -1,7 +1,7 @@
 """The processes of one run: rank 0 does the run, the others wait at a key-value store until it asks them to train.
 
-What passes over the store is JSON and text. The others wait without a time limit, at little cost: they look at the store
-a few times a second, not in a message that would time out while rank 0 checks or evaluates.
+What passes over the store is JSON and text. The others wait without a time limit, at little cost: they look at the
+store a few times a second, not in a message that would time out while rank 0 checks or evaluates.
 """
 
 from __future__ import annotations
@@ -39,18 +39,20 @@ class Group:
 
     def __init__(self) -> None:
         import torch.distributed as dist
+        from torch.distributed.distributed_c10d import PrefixStore
+        from torch.distributed.rendezvous import rendezvous
 
         _stay_inside()
-        store, self.rank, self.size = next(dist.rendezvous("env://", timeout=timedelta(minutes=30)))
+        store, self.rank, self.size = next(rendezvous("env://", timeout=timedelta(minutes=30)))
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         dist.init_process_group(
             backend,
-            store=dist.PrefixStore("group", store),
+            store=PrefixStore("group", store),
             rank=self.rank,
             world_size=self.size,
             timeout=PATIENCE,
         )
-        self._store = dist.PrefixStore("luthier", store)
+        self._store = PrefixStore("luthier", store)
 
     def world(self, device: str, *, sharded: bool) -> DistributedWorld:
         """Return what the loop needs to know of the group."""

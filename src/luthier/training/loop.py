@@ -167,7 +167,9 @@ class Fit:
         self.total = sum(len(order(epoch)) for epoch in range(numbers.epochs))
         with seeded(torch_seed(numbers.seed, "method")):
             method.set_up(model, self.total)
-        self.held = None if used_rows is None or world.sharded else hold_used(model.backbone, torch.from_numpy(used_rows))
+        self.held = (
+            None if used_rows is None or world.sharded else hold_used(model.backbone, torch.from_numpy(used_rows))
+        )
         world.wrap(model)
         groups = method.parameter_groups(model, learning_rate=numbers.learning_rate, weight_decay=numbers.weight_decay)
         if not groups:

@@ -129,7 +129,9 @@ class DistributedWorld:
         data = json.dumps(value).encode() if self.rank == 0 else b""
         size = torch.tensor([len(data)])
         dist.broadcast(size, src=0)
-        text = torch.frombuffer(bytearray(data), dtype=torch.uint8) if data else torch.zeros(int(size), dtype=torch.uint8)
+        text = (
+            torch.frombuffer(bytearray(data), dtype=torch.uint8) if data else torch.zeros(int(size), dtype=torch.uint8)
+        )
         dist.broadcast(text, src=0)
         return json.loads(bytes(text.tolist()))
 
