@@ -19,7 +19,7 @@ from luthier.errors import TrainingError
 from luthier.models.tuning.layouts import LAYOUTS
 from luthier.training.world import DistributedWorld, from_first
 
-METHODS = ("full", "layer-decay", "freeze", "head", "bitfit", "lora", "rslora")
+METHODS = ("full", "layer-decay", "freeze", "head", "bitfit")
 """The methods whose steps were shown to be those of one process (tests/unit/training/test_world.py)."""
 
 
