@@ -95,7 +95,10 @@ class Gradients:
             step: of the optimiser, for the draws.
         """
         with self.half.in_place():
-            return self._add([(rows, step, micro) for micro, rows in enumerate(parts) if len(rows)])
+            sums = self._add([(rows, step, micro) for micro, rows in enumerate(parts) if len(rows)])
+            if self.together:
+                self._keep_up(parts, step)
+        return sums
 
     def _add(self, jobs: Sequence[tuple[RowNumbers, int, int]]) -> Tensor:
         sums = torch.zeros(2, dtype=torch.float64)
@@ -104,8 +107,6 @@ class Gradients:
                 loss, found = self._forward(*job)
                 loss.backward()  # type: ignore[no-untyped-call]
                 sums += found
-            if self.together:
-                self._keep_up(parts, step)
             return sums
         for start in range(0, len(jobs), self.lanes):
             sums += self._side_by_side(jobs[start : start + self.lanes])
