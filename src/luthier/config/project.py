@@ -397,17 +397,6 @@ class TrainSpec(Block):
         default=2, ge=1, description="How many checkpoints stay on disk; with 1, a damaged one means starting over."
     )
 
-    @field_validator("shard")
-    @classmethod
-    def _shard_goes_with(cls, value: str, info: ValidationInfo) -> str:
-        if value == "none":
-            return value
-        if (info.data.get("lanes") or 1) > 1:
-            raise wrong("none where train.lanes is above 1: parameters are gathered for one batch at a time")
-        if info.data.get("memory_mib") is not None:
-            raise wrong("none where train.memory_mib is set, which measures the whole model in one process")
-        return value
-
 
 # --- the other stages -----------------------------------------------------------------------------------------------
 

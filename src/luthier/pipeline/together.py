@@ -49,7 +49,13 @@ def refuse(prepared: Prepared) -> None:
     """
     stage = prepared.plan.only(TrainStage)
     if stage.spec.shard == "fsdp":
-        refuse_sharding(stage.method.name, prepared.model.model_type, processes())
+        refuse_sharding(
+            stage.method.name,
+            prepared.model.model_type,
+            processes(),
+            lanes=stage.spec.lanes,
+            budget=stage.spec.memory_mib,
+        )
 
 
 def lead(group: Group | None, prepared: Prepared, choices: Mapping[str, Choice], folder: Path) -> World | None:

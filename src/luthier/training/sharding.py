@@ -23,16 +23,28 @@ METHODS = ("full", "layer-decay", "freeze", "head", "bitfit")
 """The methods whose steps were shown to be those of one process (tests/unit/training/test_world.py)."""
 
 
-def refuse_sharding(method: str, model_type: str, processes: int) -> None:
+def refuse_sharding(
+    method: str, model_type: str, processes: int, *, lanes: int | None = None, budget: float | None = None
+) -> None:
     """Refuse `train.shard: fsdp` where it cannot work, before weights load.
 
     Raises:
-        TrainingError: one process, a method that was not shown to work, or a model whose layers are not known.
+        TrainingError: one process, lanes, a memory budget, a method that was not shown to work, or unknown layers.
     """
     if processes == 1:
         raise TrainingError(
             "train.shard must be none where one process trains; got fsdp.",
             fix="Start several: torchrun --nproc-per-node 2 -m luthier run PROJECT.",
+        )
+    if (lanes or 1) > 1:
+        raise TrainingError(
+            "train.shard must be none where train.lanes is above 1; got fsdp.",
+            fix="Leave train.lanes out: parameters are gathered for one batch at a time.",
+        )
+    if budget is not None:
+        raise TrainingError(
+            "train.shard must be none where train.memory_mib is set; got fsdp.",
+            fix="Set train.accumulate by hand: the budget is measured with the whole model in one process.",
         )
     if method not in METHODS:
         raise TrainingError(

@@ -63,6 +63,13 @@ def test_what_cannot_be_sharded_is_refused(method: str, model_type: str, process
     assert str(caught.value).startswith(says)
 
 
+@pytest.mark.parametrize("beside", [{"lanes": 2}, {"budget": 512.0}])
+def test_what_needs_the_whole_model_in_one_part_is_refused(beside: dict[str, Any]) -> None:
+    refuse_sharding("full", "bert", 2, lanes=1)
+    with pytest.raises(TrainingError, match="shard must be none where"):
+        refuse_sharding("full", "bert", 2, **beside)
+
+
 def test_methods_that_shard_exist() -> None:
     assert set(METHODS) < set(ALL)
 
