@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -135,6 +136,7 @@ def test_each_step_is_there_once_also_after_a_resume(name: str, tmp_path: Path) 
     (run / "train").mkdir(parents=True)
     # Killed after step 6. wandb's file needs an end; TensorBoard's writer, alive in this process, would write later.
     follow(name, run, 0, EVENTS[:7], None, end=name != "mlflow")
+    time.sleep(1.1)  # wandb names a run's files by the second, and no process comes back within one
     follow(name, run, 4, [*EVENTS[5:], Finished(6, 6, 40, 300, 1.0, False)], RESULT, end=True)
     found = CASES[name].read(run)
     assert found["train/loss"] == LOSS
