@@ -204,7 +204,7 @@ def _check_sample(document: Document, path: Path, value: Any, samples: Collectio
 
 def _check_roles(document: Document, project: Mapping[str, Any], names: Names) -> None:
     found = _name_in(project.get("task"))
-    columns = _block(project, "data").get("columns", key_table()["data.columns"].default)
+    columns = _block(project, "data").get("columns")
     if found is None or found[0] not in names.roles or not isinstance(columns, Mapping):
         return
     roles = names.roles[found[0]]

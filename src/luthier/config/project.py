@@ -157,10 +157,9 @@ class DataSpec(Block):
         description="A file, sample or data set with the test rows; null cuts `split.test` off `train`.",
     )
     columns: Mapping[str, Text] = Field(
-        default={"text": "text", "label": "label"},
-        min_length=1,
+        default={},
         description="A mapping from each role of the task to the column that plays it, each its own; other columns "
-        "teach nothing.",
+        "teach nothing. Left out, every role is read from the column of its own name.",
     )
     labels: Labels | None = Field(
         default=None,

@@ -32,10 +32,14 @@ class Field:
     Attributes:
         pad: value on the right of shorter rows.
         mask: name of the (B, T) mask that goes with it in a batch, or None.
+        tokens: whether the values are looked up in the model's input embedding.
+        batch: whether batches hold it; what only decoding reads stays out of them.
     """
 
     pad: int = 0
     mask: str | None = None
+    tokens: bool = False
+    batch: bool = True
 
 
 @dataclass(frozen=True)
@@ -97,12 +101,20 @@ class Features:
         """Return padded arrays for some features: (B, T) per ragged field and mask, (B,) per scalar."""
         batch: dict[str, NDArray[Any]] = {}
         for name, field in self.fields.items():
+            if not field.batch:
+                continue
             batch[name], mask = pad([self.row(name, i) for i in indices], field.pad)
             if field.mask:
                 batch[field.mask] = mask
         for name, values in self.scalar.items():
             batch[name] = np.asarray(values[indices])
         return batch
+
+
+def grouped(group: NDArray[np.integer[Any]]) -> list[NDArray[np.int64]]:
+    """Return the positions of each group's features, in the groups' order, from their rising groups (N,)."""
+    starts = np.flatnonzero(np.diff(group)) + 1
+    return np.split(np.arange(len(group)), starts) if len(group) else []
 
 
 def in_memory(blocks: Iterable[FeatureBlock], fields: Mapping[str, Field]) -> Features:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -22,7 +22,7 @@ from luthier.artifacts.evaluation import (
     ReliabilityBin,
 )
 from luthier.evaluation.baselines import BASELINES
-from luthier.evaluation.evidence import Evidence, Outputs, SplitEvidence
+from luthier.evaluation.evidence import Evidence, SplitEvidence
 from luthier.evaluation.slices import slices
 from luthier.metrics.calibration import expected_calibration_error, reliability, softmax
 from luthier.metrics.classification import confusion, per_class
@@ -30,6 +30,7 @@ from luthier.metrics.intervals import bootstrap, paired_bootstrap
 from luthier.metrics.label_issues import find_label_issues
 from luthier.metrics.registry import METRICS, Metric, metrics_about
 from luthier.metrics.scores import Scores
+from luthier.tasks.base import Prediction, Scored, Truth
 
 IntArray = NDArray[np.int64]
 
@@ -40,9 +41,11 @@ class ClassificationEvaluation:
     loss: ClassVar[str] = "log_loss"
     baselines: ClassVar[tuple[str, ...]] = tuple(BASELINES)
 
-    def validate(self, outputs: Outputs, target: IntArray, metrics: Sequence[str]) -> dict[str, float]:
-        """Return metrics of validation outputs, in the order asked; an undefined one is left out."""
-        scores = Scores(target, softmax(outputs["logits"]))
+    def validate(
+        self, scored: Scored, truth: Truth, predictions: Callable[[], Sequence[Prediction]], metrics: Sequence[str]
+    ) -> dict[str, float]:
+        """Return metrics of validation rows, in the order asked; an undefined one is left out."""
+        scores = Scores(truth.number, softmax(scored.outputs["logits"]))
         found = {name: METRICS[name].function(scores) for name in metrics if METRICS[name].about == "labels"}
         return {name: value for name, value in found.items() if value is not None}
 

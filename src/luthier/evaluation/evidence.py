@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from luthier.tasks.base import Prediction, Scored, Truth
+
 Outputs = Mapping[str, NDArray[Any]]
 
 
@@ -18,8 +20,9 @@ class SplitEvidence:
 
     Attributes:
         name: `train`, `validation` or `test`.
-        outputs: named model outputs, (N, ...) each; empty for a split that was not scored (train).
-        target: (N,) class numbers.
+        scored: outputs of the rows' features and their inputs; a split that was not scored (train) has no outputs.
+        truth: what is true of each row.
+        predict: returns what the task makes of the outputs, one prediction per row.
         tokens: (N,) length of each row before the limit.
         cells: returns a column's cells (as Python objects) for some positions, or for all with None.
         place: returns where a position's row stands in its source, such as `reviews.csv:17`.
@@ -27,12 +30,23 @@ class SplitEvidence:
     """
 
     name: str
-    outputs: Outputs
-    target: NDArray[np.int64]
+    scored: Scored
+    truth: Truth
+    predict: Callable[[], Sequence[Prediction]]
     tokens: NDArray[np.int64]
     cells: Callable[[str, NDArray[np.int64] | None], list[Any]]
     place: Callable[[int], str]
     answer: Callable[[NDArray[np.int64]], list[dict[str, Any]]]
+
+    @property
+    def outputs(self) -> Outputs:
+        """Named model outputs, (N, ...) each: a row for each feature."""
+        return self.scored.outputs
+
+    @property
+    def target(self) -> NDArray[np.int64]:
+        """(N,) class numbers; zeros where targets are not classes."""
+        return self.truth.number
 
 
 @dataclass(frozen=True)
@@ -42,7 +56,8 @@ class Evidence:
     Attributes:
         task: name of the task.
         headline: name of the metric that stands for the others.
-        labels: a name for each output.
+        labels: a name for each class; empty where targets are not classes.
+        targets: what the task fitted on the training targets.
         calibration: fitted on validation, such as `{"temperature": 1.3}`.
         inputs: names of the input columns; the first one is the text that baselines read.
         target: name of the target column.
@@ -64,6 +79,7 @@ class Evidence:
     task: str
     headline: str
     labels: Sequence[str]
+    targets: Mapping[str, Any]
     calibration: Mapping[str, float]
     inputs: Sequence[str]
     target: str

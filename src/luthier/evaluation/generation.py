@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from luthier.artifacts.evaluation import Answer, AnswersBlock, Baseline, EvalReport, MetricValue
-from luthier.evaluation.evidence import Evidence, Outputs, SplitEvidence
+from luthier.evaluation.evidence import Evidence, SplitEvidence
 from luthier.evaluation.slices import slices
 from luthier.metrics.generation import AnswerScores, CompletionScores, score_answers
 from luthier.metrics.intervals import bootstrap, paired_bootstrap
 from luthier.metrics.registry import METRICS, metrics_about
 from luthier.metrics.scores import RowScores
+from luthier.tasks.base import Prediction, Scored, Truth
 
 IntArray = NDArray[np.int64]
 
@@ -25,9 +26,11 @@ class GenerationEvaluation:
     loss: ClassVar[str] = "token_loss"
     baselines: ClassVar[tuple[str, ...]] = ("untuned",)
 
-    def validate(self, outputs: Outputs, target: IntArray, metrics: Sequence[str]) -> dict[str, float]:
-        """Return metrics of validation outputs, in the order asked; those of generated answers are left out."""
-        scores = completion_scores(outputs)
+    def validate(
+        self, scored: Scored, truth: Truth, predictions: Callable[[], Sequence[Prediction]], metrics: Sequence[str]
+    ) -> dict[str, float]:
+        """Return metrics of validation rows, in the order asked; those of generated answers are left out."""
+        scores = completion_scores(scored.outputs)
         wanted = [METRICS[name] for name in metrics if METRICS[name].about == "completions"]
         found = {metric.name: metric.function(scores) for metric in wanted}
         return {name: value for name, value in found.items() if value is not None}

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
-import numpy as np
 from numpy.typing import NDArray
 
 from luthier.artifacts.evaluation import EvalReport
 from luthier.evaluation.classification import ClassificationEvaluation
-from luthier.evaluation.evidence import Evidence, Outputs
+from luthier.evaluation.evidence import Evidence
 from luthier.evaluation.generation import GenerationEvaluation
 from luthier.metrics.scores import RowScores
+from luthier.tasks.base import Prediction, Scored, Truth
 
 
 class Evaluation(Protocol):
@@ -26,8 +26,17 @@ class Evaluation(Protocol):
     loss: ClassVar[str]
     baselines: ClassVar[tuple[str, ...]]
 
-    def validate(self, outputs: Outputs, target: NDArray[np.int64], metrics: Sequence[str]) -> dict[str, float]:
-        """Return metrics of validation outputs, in the order asked; an undefined one is left out."""
+    def validate(
+        self, scored: Scored, truth: Truth, predictions: Callable[[], Sequence[Prediction]], metrics: Sequence[str]
+    ) -> dict[str, float]:
+        """Return metrics of validation rows before calibration, in the order asked; an undefined one is left out.
+
+        Args:
+            scored: the model's outputs.
+            truth: what is true of the rows.
+            predictions: returns what the task makes of the outputs.
+            metrics: names in `METRICS`.
+        """
 
     def report(self, evidence: Evidence) -> EvalReport:
         """Return the whole evaluation on the test split."""

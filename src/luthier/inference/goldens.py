@@ -58,17 +58,18 @@ def record(predictor: Predictor, inputs: Sequence[tuple[str, Mapping[str, Any]]]
         predictor: the evaluated model.
         inputs: (origin, cells by role).
     """
-    features = predictor.features([cells for _, cells in inputs])
-    outputs = predictor.answers(features)
-    answers = predictor.decode(outputs)
-    raw = {name: values for name, values in outputs.items() if name != "group" and values.dtype != object}
+    cells = [row for _, row in inputs]
+    features = predictor.features(cells)
+    scored = predictor.answers(features, cells)
+    answers = predictor.decode(scored)
+    raw = {name: values for name, values in scored.outputs.items() if name != "text"}
     goldens = []
-    for number, (origin, cells) in enumerate(inputs):
+    for number, (origin, row) in enumerate(inputs):
         own = np.flatnonzero(features.group == number)
         goldens.append(
             Golden(
                 origin=origin,
-                inputs=dict(cells),
+                inputs=dict(row),
                 features=[{name: features.row(name, int(i)).tolist() for name in features.fields} for i in own],
                 raw=[{name: np.ravel(values[i]).astype(float).tolist() for name, values in raw.items()} for i in own],
                 prediction=answers[number].as_dict(),

@@ -11,17 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from luthier.artifacts.bundle import BundleManifest
-from luthier.data.batches import sorted_batches
 from luthier.data.features import Features, in_memory
+from luthier.data.outputs import Outputs, collect
 from luthier.data.text import TextEncoder
 from luthier.errors import DataError
 from luthier.inference.generating import Token, as_outputs, generate, stream
 from luthier.inference.runtimes import RUNTIMES, Scorer
 from luthier.tasks import TASKS
-from luthier.tasks.base import CellError, Prediction, Task
+from luthier.tasks.base import PER_TOKEN, CellError, Prediction, Scored, Task
 
 BATCH_TOKENS = 4096
-Outputs = dict[str, NDArray[Any]]
 
 
 class Predictions(Sequence[Prediction]):
@@ -75,6 +74,14 @@ class Predictor:
         )
         self.decoding = self.task.decoding(self.encoder)
         self.inputs = tuple(role.name for role in self.task.roles if not role.target)
+        self.required = tuple(role.name for role in self.task.roles if not role.target and role.required)
+        self.per_token = PER_TOKEN.get(manifest.heads[0].kind, ())
+
+    def calibrated(self, calibration: Mapping[str, float]) -> Predictor:
+        """Return the same predictor with another calibration."""
+        entry = self.entry.model_copy(update={"calibration": dict(calibration)})
+        manifest = self.manifest.model_copy(update={"entry_points": [entry, *self.manifest.entry_points[1:]]})
+        return Predictor(self.folder, manifest, self.scorer)
 
     def predict(self, inputs: Sequence[str | Mapping[str, Any]]) -> Predictions:
         """Return one answer per input, in order.
@@ -98,18 +105,24 @@ class Predictor:
             DataError: a column is absent or its cell is not what the task reads.
         """
         if isinstance(item, str):
-            item = {self.inputs[0]: item} if len(self.inputs) == 1 else {}
+            item = {self.required[0]: item} if len(self.required) == 1 else {}
         if not isinstance(item, Mapping):
             raise DataError(f"must be text or a mapping; got {type(item).__name__}.", where=place)
         found = {}
         for role in self.inputs:
             column = self.entry.preprocess.columns.get(role, role)
             if column not in item and role not in item:
+                if role not in self.required:
+                    continue
                 raise DataError(f'must have "{column}"; got {_listed(item)}.', where=place)
             try:
                 found[role] = self.task.input_cell(role, item.get(column, item.get(role)))
             except CellError as error:
                 raise DataError(f'"{column}" {error}.', where=place) from None
+        try:
+            self.task.check_row(found, None)
+        except CellError as error:
+            raise DataError(f"{error}.", where=place) from None
         return found
 
     def predict_cells(self, cells: Sequence[Mapping[str, Any]]) -> Predictions:
@@ -117,20 +130,19 @@ class Predictor:
         if not cells:
             return Predictions([])
         features = self.features(cells)
-        return Predictions(self.decode(self.answers(features)))
+        return Predictions(self.decode(self.answers(features, cells)))
 
     def features(self, cells: Sequence[Mapping[str, Any]]) -> Features:
         """Return the features of some rows of cells."""
-        columns = {role: [row[role] for row in cells] for role in self.inputs}
-        block = self.task.encode(columns, np.arange(len(cells)), self.encoder, None)
+        roles = [role for role in self.inputs if any(role in row for row in cells)]
+        columns = {role: [row.get(role) for row in cells] for role in roles}
+        block = self.task.encode(columns, np.arange(len(cells)), self.encoder, None, self.entry.targets)
         return in_memory([block], self.task.fields(self.encoder))
 
     def outputs(
         self, features: Features, index: NDArray[np.int64] | None = None, *, batch_tokens: int = BATCH_TOKENS
     ) -> Outputs:
-        """Return the model's named outputs, and `group`, for features in the order given.
-
-        Rows are scored from the shortest to the longest in batches by token budget.
+        """Return the model's named outputs for features in the order given, see `data.outputs.collect`.
 
         Args:
             features: any number.
@@ -138,24 +150,23 @@ class Predictor:
             batch_tokens: rows x longest row of a batch.
         """
         index = np.arange(len(features)) if index is None else index
-        cost = features.total_cost[index]
-        found: Outputs = {}
-        for batch in sorted_batches(cost, batch_tokens):
-            for name, values in self.scorer.score(features.collate(index[batch])).items():
-                if name not in found:
-                    found[name] = np.empty((len(index), *values.shape[1:]))
-                found[name][batch] = values
-        return {**found, "group": np.asarray(features.group)[index]}
+        return collect(features, index, self.scorer.score, budget=batch_tokens, per_token=self.per_token)
 
-    def answers(self, features: Features) -> Outputs:
-        """Return what `decode` reads: the model's outputs, or the texts that it writes token by token."""
+    def answers(self, features: Features, cells: Sequence[Mapping[str, Any]]) -> Scored:
+        """Return what `decode` reads: the model's outputs, or the texts that it writes token by token.
+
+        Args:
+            features: of the cells.
+            cells: rows by role.
+        """
+        index = np.arange(len(features))
         if self.decoding is None:
-            return self.outputs(features)
+            return Scored(self.outputs(features), features, index, cells)
         prompts = [features.row("input_ids", row) for row in range(len(features))]
         written = generate(self.scorer.generator(), prompts, self.decoding, budget=BATCH_TOKENS)
-        found = as_outputs(written, self.decoding)
         text = [self.encoder.text([token.id for token in answer]) for answer in written]
-        return {**found, "text": np.asarray(text, dtype=object), "group": np.asarray(features.group)}
+        found = {**as_outputs(written, self.decoding), "text": np.asarray(text, dtype=object)}
+        return Scored(found, features, index, cells)
 
     def stream(self, cells: Mapping[str, Any]) -> Iterator[str | Prediction]:
         """Yield the pieces of one answer as they are written, and last the prediction that `predict` gives.
@@ -164,7 +175,8 @@ class Predictor:
             cells: one row's, from `cells`.
         """
         assert self.decoding is not None, "only a model that writes text can stream it"
-        prompt = self.features([cells]).row("input_ids", 0)
+        features = self.features([cells])
+        prompt = features.row("input_ids", 0)
         written: list[Token] = []
         told = text = ""
         for token in stream(self.scorer.generator(), prompt, self.decoding):
@@ -174,11 +186,11 @@ class Predictor:
                 yield text[len(told) :]
                 told = text
         outputs = {**as_outputs([written], self.decoding), "text": np.asarray([text], dtype=object)}
-        yield self.decode(outputs)[0]
+        yield self.decode(Scored(outputs, features, np.arange(1), [cells]))[0]
 
-    def decode(self, outputs: Outputs) -> Sequence[Prediction]:
-        """Return the task's predictions from named outputs."""
-        return self.task.decode(outputs, self.entry.targets, self.entry.calibration)
+    def decode(self, scored: Scored) -> Sequence[Prediction]:
+        """Return the task's predictions, one per row of cells."""
+        return self.task.decode(scored, self.entry.targets, self.entry.calibration)
 
 
 def build_task(name: str, settings: Mapping[str, Any] | None = None) -> Task:

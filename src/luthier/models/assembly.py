@@ -13,13 +13,14 @@ from torch import Tensor, nn
 
 from luthier.data.draws import torch_seed
 from luthier.errors import ModelError
-from luthier.models.causal import next_token_states
-from luthier.models.families import Family, family_for
-from luthier.models.heads import LanguageModelHead, build_head
+from luthier.models.families import Family, Plain, family_for
+from luthier.models.heads import HEADS, LanguageModelHead, build_head, head_class
+from luthier.models.reading import READINGS
 from luthier.models.source import ModelSource, quiet_transformers
-from luthier.tasks.base import HeadSpec
+from luthier.tasks.base import PER_TOKEN, HeadSpec
 
 KINDS = ("weight", "bias")
+NEEDS_OUTPUT = ("next-token", "answer")  # ways of reading whose output layer must come with the model
 DROPOUT_KEYS = (
     "hidden_dropout_prob",
     "attention_probs_dropout_prob",
@@ -39,15 +40,19 @@ class TaskModel(nn.Module):
     Args:
         backbone: maps `input_ids` and `attention_mask` to `last_hidden_state`.
         heads: `{name: head}`.
+        reading: how the heads read the backbone, a key of `models.reading.READINGS`.
     """
 
-    def __init__(self, backbone: nn.Module, heads: Mapping[str, nn.Module]) -> None:
+    def __init__(self, backbone: nn.Module, heads: Mapping[str, nn.Module], *, reading: str = "states") -> None:
         super().__init__()
         self.backbone = backbone
         self.heads = nn.ModuleDict(dict(heads))
+        self.reading = reading
         self.upper: list[nn.Module] = []
         """In training over kept states: what goes on from them, in a list so that it is no part of this module."""
-        self.predicts_tokens = any(isinstance(head, LanguageModelHead) for head in heads.values())
+        kinds = [kind for kind, head in HEADS.items() if any(isinstance(one, head) for one in heads.values())]
+        self.per_token = frozenset(name for kind in kinds for name in PER_TOKEN.get(kind, ()))
+        """Outputs that a row has for each of its tokens."""
         for head in heads.values():
             if isinstance(head, LanguageModelHead):
                 head.attach(backbone)
@@ -59,13 +64,12 @@ class TaskModel(nn.Module):
             batch: `input_ids` and `attention_mask`, both (B, T), and what the heads read beside states. `states`
                 (B, T, H) of frozen layers may stand in the place of `input_ids`, see `models.views`.
         """
-        mask = batch["attention_mask"]
-        if self.predicts_tokens:
-            states = next_token_states(self.backbone, batch)
-        elif "states" not in batch:
-            states = self.backbone(input_ids=batch["input_ids"], attention_mask=mask).last_hidden_state  # (B, T, H)
+        if "states" not in batch:
+            states = READINGS[self.reading](self.backbone, batch)
         elif self.upper:
-            states = self.upper[0](inputs_embeds=batch["states"], attention_mask=mask).last_hidden_state
+            states = self.upper[0](
+                inputs_embeds=batch["states"], attention_mask=batch["attention_mask"]
+            ).last_hidden_state
         else:
             states = batch["states"]
         outputs: dict[str, Tensor] = {}
@@ -88,11 +92,18 @@ class Assembled:
     family: Family
     head: HeadSpec
 
+    @property
+    def plain(self) -> Plain:
+        """The plain class for this head."""
+        return self.family.plain[self.head.kind]
+
 
 def assemble(
     source: ModelSource, head: HeadSpec, *, pooling: str, attention: str, dropout: float | None, seed: int
 ) -> Assembled:
-    """Return a pretrained backbone with a new head.
+    """Return a pretrained backbone with a head.
+
+    What pretrained weights hold of the head is taken from them; the rest starts at random.
 
     Args:
         source: the model's folder.
@@ -103,50 +114,37 @@ def assemble(
         seed: of the head's initial values.
 
     Raises:
-        ModelError: the family is not supported, or the pooling has no plain form.
+        ModelError: the family cannot carry the head, or the pooling has no plain form.
     """
     family = family_for(source.model_type, head.kind, where=source.id)
-    if head.kind == "language-model":
-        return _assemble_causal(source, head, family, pooling=pooling, attention=attention, dropout=dropout)
-    if pooling not in {"auto", "first"}:
-        raise ModelError(
-            f"model.pooling must be auto or first for {source.model_type} models; got {pooling}.",
-            fix=f"A plain {family.architecture} reads the first token.",
-        )
+    plain = family.plain[head.kind]
     config = _config(source, dropout)
     backbone = load_backbone(source.folder, family, attention=attention, config=config)
-    settings = {
-        **head.settings,
-        "hidden": config.hidden_size,
-        "activation": family.activation,
-        "pooling": "first",
-        "dropout": _head_dropout(config),
-    }
+    of_class = {**plain.settings, **_pooling(pooling, plain, head.kind, source.model_type)}
+    settings = {**head.settings, **head_class(head.kind).follow(config), **of_class}
     with seeded(torch_seed(seed, "head")):
         module = build_head(head.kind, settings)
-    _start(module, source, family, config.initializer_range, seed)
-    return Assembled(TaskModel(backbone, {"main": module}), family, HeadSpec(head.kind, settings))
+    _start(module, source, plain, seed, scale=float(getattr(config, "initializer_range", 0.02)))
+    model = TaskModel(backbone, {"main": module}, reading=plain.reading)
+    return Assembled(model, family, HeadSpec(head.kind, settings))
 
 
-def _assemble_causal(
-    source: ModelSource, head: HeadSpec, family: Family, *, pooling: str, attention: str, dropout: float | None
-) -> Assembled:
-    """Return a pretrained decoder with its own output layer, tied where the model ties it."""
-    if pooling != "auto":
-        raise ModelError(f"model.pooling must be auto for a language model; got {pooling}.", fix="Take it out.")
-    config = _config(source, dropout)
-    backbone = load_backbone(source.folder, family, attention=attention, config=config)
-    tied = bool(getattr(config, "tie_word_embeddings", True))
-    settings = {**head.settings, "hidden": config.hidden_size, "vocabulary": config.vocab_size, "tied": tied}
-    module = build_head(head.kind, settings)
-    if not tied:
-        name = f"{family.causal_output}.weight"
-        found = read_tensors(source.weights, [name])
-        if name not in found:
-            raise ModelError(f"has no output layer ({name}), so it is no language model.", where=str(source.folder))
-        with torch.no_grad():
-            module.output.weight.copy_(found[name])  # type: ignore[union-attr, operator]
-    return Assembled(TaskModel(backbone, {"main": module}), family, HeadSpec(head.kind, settings))
+def _pooling(asked: str, plain: Plain, head: str, model_type: str) -> dict[str, str]:
+    """Return the head's pooling where it has one.
+
+    Raises:
+        ModelError: the plain class pools in another way than was asked.
+    """
+    own = plain.settings.get("pooling")
+    if own == "free":  # a head without a plain form of its own pools as one likes
+        return {"pooling": "mean" if asked == "auto" else asked}
+    if asked not in {"auto", own}:
+        allowed = "auto" if own is None else f"auto or {own}"
+        raise ModelError(
+            f"model.pooling must be {allowed} for a {head} head on {model_type} models; got {asked}.",
+            fix=f"That is how a plain {plain.architecture} reads its backbone.",
+        )
+    return {}
 
 
 @contextmanager
@@ -201,28 +199,28 @@ def load_backbone(folder: Path, family: Family, *, attention: str, config: Any =
     return backbone  # type: ignore[no-any-return]  # Transformers is not typed
 
 
-def _head_dropout(config: Any) -> float:
-    """Return the dropout that the family's own classification class uses before its output."""
-    for key in ("classifier_dropout", "seq_classif_dropout", "hidden_dropout_prob", "dropout"):
-        value = getattr(config, key, None)
-        if value is not None:
-            return float(value)
-    return 0.0
+def _start(head: nn.Module, source: ModelSource, plain: Plain, seed: int, *, scale: float) -> None:
+    """Give a head's layers what the pretrained weights hold of them, and small random values elsewhere.
 
-
-def _start(head: nn.Module, source: ModelSource, family: Family, scale: float, seed: int) -> None:
-    """Give a head the pretrained hidden layer where the weights hold one, and small random values elsewhere."""
+    Raises:
+        ModelError: the weights lack a layer that is of no use at random.
+    """
     with seeded(torch_seed(seed, "head")), torch.no_grad():
         for module in head.modules():
             if isinstance(module, nn.Linear):
                 module.weight.normal_(0.0, scale)
-                module.bias.zero_()
-        names = [f"{name}.{kind}" for name in family.pretrained_dense for kind in KINDS]
-        found = read_tensors(source.weights, names)
-        dense = getattr(head, "dense", None)
-        for name, tensor in found.items():
-            if isinstance(dense, nn.Linear):
-                getattr(dense, name.rsplit(".", 1)[1]).copy_(tensor)
+                if module.bias is not None:
+                    module.bias.zero_()
+        for layer, names in plain.pretrained.items():
+            own: Any = getattr(head, layer, None)
+            if own is None:
+                continue
+            found = read_tensors(source.weights, [f"{name}.{kind}" for name in names for kind in KINDS])
+            if plain.reading in NEEDS_OUTPUT and not found:
+                name = f"{names[0]}.weight"
+                raise ModelError(f"has no output layer ({name}), so it is no language model.", where=str(source.folder))
+            for name, tensor in found.items():
+                getattr(own, name.rsplit(".", 1)[1]).copy_(tensor)
 
 
 def read_tensors(files: Sequence[Path], names: Sequence[str]) -> dict[str, Tensor]:

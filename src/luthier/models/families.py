@@ -1,17 +1,37 @@
-"""Model families: how a Transformers classification model of a family lays out its head.
+"""Model families: how a family's plain Transformers classes lay out their heads.
 
-Our heads lie outside the backbone. A family's line says how they map onto its plain
-`AutoModelForSequenceClassification` folder, so that folder gives the same outputs. A family without a line is refused
-by name.
+Our heads lie outside the backbone. A family has a line per kind of head that says how the head maps onto its plain
+`AutoModelFor...` folder, so that folder gives the same outputs. A pair without a line is refused by name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from luthier.errors import ModelError
+
+
+@dataclass(frozen=True)
+class Plain:
+    """How a family's plain class lays out one kind of head.
+
+    Attributes:
+        architecture: the class.
+        layers: `{layer in our head: layer in the plain folder}`.
+        settings: keyword arguments of our head that follow from the class.
+        reading: how the class reads its backbone, see `models.reading.READINGS`.
+        pretrained: `{layer in our head: names under which pretrained weights may hold it}`; others start at random.
+        prefix: what the backbone's tensor names start with there; None takes the family's.
+    """
+
+    architecture: str
+    layers: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    reading: str = "states"
+    pretrained: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    prefix: str | None = None
 
 
 @dataclass(frozen=True)
@@ -19,80 +39,107 @@ class Family:
     """One line of the table.
 
     Attributes:
-        prefix: what the backbone's tensor names start with in the plain folder.
-        architecture: the class that the plain folder of a classifier names; empty where there is none yet.
-        dense: name of the hidden layer's tensors in the plain folder.
-        output: name of the output layer's tensors there.
-        activation: after the hidden layer.
-        causal: the class that the plain folder of a language model names; empty where the type is none.
-        causal_output: name of the language model's output layer there, where it is not tied to the embedding.
-        pretrained_dense: names under which pretrained weights may hold the hidden layer; empty starts it at random.
+        prefix: what the backbone's tensor names start with in most of the plain folders.
+        plain: by kind of head.
         backbone_options: keyword arguments of the backbone's class.
     """
 
     prefix: str
-    architecture: str = ""
-    dense: str = ""
-    output: str = ""
-    activation: str = ""
-    causal: str = ""
-    causal_output: str = "lm_head"
-    pretrained_dense: tuple[str, ...] = ()
-    backbone_options: tuple[tuple[str, Any], ...] = ()
+    plain: Mapping[str, Plain]
+    backbone_options: Mapping[str, Any] = field(default_factory=dict)
 
-    def plain_class(self, head: str) -> str:
-        """Return the class of the plain folder for a kind of head; empty where the family has none."""
-        return {"classification": self.architecture, "language-model": self.causal}.get(head, "")
+    def prefix_of(self, head: str) -> str:
+        """Return what the backbone's tensor names start with in the plain folder of a kind of head."""
+        own = self.plain[head].prefix
+        return self.prefix if own is None else own
+
+
+NO_POOLER = {"add_pooling_layer": False}
+
+
+def _first(architecture: str, dense: str, output: str, activation: str, *pretrained: str) -> Plain:
+    """Return a classifier that reads the first token through a hidden layer."""
+    return Plain(
+        architecture,
+        {"dense": dense, "output": output},
+        {"pooling": "first", "activation": activation},
+        pretrained={"dense": pretrained},
+    )
+
+
+def _last(architecture: str) -> Plain:
+    """Return a decoder's classifier: one product with the state of the last token."""
+    settings = {"pooling": "last", "hidden_layer": False, "output_bias": False}
+    return Plain(architecture, {"output": "score"}, settings)
+
+
+def _next_token(architecture: str) -> Plain:
+    """Return a language model."""
+    return Plain(architecture, {"output": "lm_head"}, reading="next-token", pretrained={"output": ("lm_head",)})
 
 
 FAMILIES: dict[str, Family] = {
     "bert": Family(
         prefix="bert.",
-        architecture="BertForSequenceClassification",
-        dense="bert.pooler.dense",
-        output="classifier",
-        activation="tanh",
-        pretrained_dense=("pooler.dense", "bert.pooler.dense"),
-        backbone_options=(("add_pooling_layer", False),),
+        plain={
+            "classification": _first(
+                "BertForSequenceClassification",
+                "bert.pooler.dense",
+                "classifier",
+                "tanh",
+                "pooler.dense",
+                "bert.pooler.dense",
+            ),
+        },
+        backbone_options=NO_POOLER,
     ),
     "distilbert": Family(
         prefix="distilbert.",
-        architecture="DistilBertForSequenceClassification",
-        dense="pre_classifier",
-        output="classifier",
-        activation="relu",
-        pretrained_dense=("pre_classifier",),
+        plain={
+            "classification": _first(
+                "DistilBertForSequenceClassification", "pre_classifier", "classifier", "relu", "pre_classifier"
+            ),
+        },
     ),
     "electra": Family(
         prefix="electra.",
-        architecture="ElectraForSequenceClassification",
-        dense="classifier.dense",
-        output="classifier.out_proj",
-        activation="gelu",
+        plain={
+            "classification": _first(
+                "ElectraForSequenceClassification", "classifier.dense", "classifier.out_proj", "gelu"
+            ),
+        },
     ),
-    "gpt2": Family(prefix="transformer.", causal="GPT2LMHeadModel"),
-    "llama": Family(prefix="model.", causal="LlamaForCausalLM"),
-    "qwen2": Family(prefix="model.", causal="Qwen2ForCausalLM"),
+    "gpt2": Family(
+        prefix="transformer.",
+        plain={
+            "classification": _last("GPT2ForSequenceClassification"),
+            "language-model": _next_token("GPT2LMHeadModel"),
+        },
+    ),
+    "llama": Family(
+        prefix="model.",
+        plain={
+            "classification": _last("LlamaForSequenceClassification"),
+            "language-model": _next_token("LlamaForCausalLM"),
+        },
+    ),
+    "qwen2": Family(
+        prefix="model.",
+        plain={
+            "classification": _last("Qwen2ForSequenceClassification"),
+            "language-model": _next_token("Qwen2ForCausalLM"),
+        },
+    ),
     "roberta": Family(
         prefix="roberta.",
-        architecture="RobertaForSequenceClassification",
-        dense="classifier.dense",
-        output="classifier.out_proj",
-        activation="tanh",
-        backbone_options=(("add_pooling_layer", False),),
+        plain={
+            "classification": _first(
+                "RobertaForSequenceClassification", "classifier.dense", "classifier.out_proj", "tanh"
+            ),
+        },
+        backbone_options=NO_POOLER,
     ),
 }
-
-
-def family_of(model_type: str, *, where: str) -> Family:
-    """Return a model type's family.
-
-    Raises:
-        ModelError: this version does not support the type.
-    """
-    if model_type not in FAMILIES:
-        raise _refused(FAMILIES, model_type, where)
-    return FAMILIES[model_type]
 
 
 def family_for(model_type: str, head: str, *, where: str) -> Family:
@@ -101,15 +148,11 @@ def family_for(model_type: str, head: str, *, where: str) -> Family:
     Raises:
         ModelError: this version does not support the type, or not with this head; the ones that can are listed.
     """
-    able = [name for name, family in FAMILIES.items() if family.plain_class(head)]
-    if model_type not in able:
-        raise _refused(able, model_type, where)
-    return FAMILIES[model_type]
-
-
-def _refused(able: Iterable[str], model_type: str, where: str) -> ModelError:
-    return ModelError(
-        f'model must be of a supported type ({", ".join(able)}); got "{model_type}".',
+    able = [name for name, family in FAMILIES.items() if head in family.plain]
+    if model_type in able:
+        return FAMILIES[model_type]
+    raise ModelError(
+        f'model must be of a type that can carry a {head} head ({", ".join(able)}); got "{model_type}".',
         where=where,
         fix="Choose a model of one of these types.",
     )

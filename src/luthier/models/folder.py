@@ -11,29 +11,31 @@ from torch import Tensor, nn
 from luthier.artifacts.bundle import Backbone, Head
 from luthier.artifacts.files import sha256_file
 from luthier.errors import ModelError
-from luthier.models.assembly import KINDS, Assembled, TaskModel, load_backbone, read_tensors
-from luthier.models.families import Family, family_of
-from luthier.models.heads import build_head
+from luthier.models.assembly import Assembled, TaskModel, load_backbone, read_tensors
+from luthier.models.families import Plain, family_for
+from luthier.models.heads import build_head, head_names
 from luthier.tasks.base import HeadSpec
 
 WEIGHTS = "model.safetensors"
 
 
-def head_tensors(family: Family, head: HeadSpec) -> dict[str, str]:
+def head_tensors(plain: Plain, head: HeadSpec) -> dict[str, str]:
     """Return `{name in our head: name in the plain folder}`; a tied head has no tensors of its own."""
-    if head.kind == "language-model":
-        return {} if head.settings["tied"] else {"output.weight": f"{family.causal_output}.weight"}
-    layers = {"dense": family.dense, "output": family.output}
-    return {f"{ours}.{kind}": f"{theirs}.{kind}" for ours, theirs in layers.items() for kind in KINDS}
+    found = {}
+    for name in head_names(head.kind, head.settings):
+        layer, _, rest = name.partition(".")
+        found[name] = f"{plain.layers[layer]}.{rest}" if rest else plain.layers[layer]
+    return found
 
 
 def plain_state(assembled: Assembled, state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Rename a `TaskModel`'s tensors to the plain folder's names, in fp32."""
-    mapping = head_tensors(assembled.family, assembled.head)
+    mapping = head_tensors(assembled.plain, assembled.head)
+    prefix = assembled.family.prefix_of(assembled.head.kind)
     plain = {}
     for name, tensor in state.items():
         if name.startswith("backbone."):
-            plain[assembled.family.prefix + name.removeprefix("backbone.")] = tensor
+            plain[prefix + name.removeprefix("backbone.")] = tensor
         else:
             plain[mapping[name.removeprefix("heads.main.")]] = tensor
     return {name: tensor.detach().to("cpu", torch.float32).contiguous() for name, tensor in plain.items()}
@@ -54,7 +56,7 @@ def write_folder(assembled: Assembled, folder: Path, *, labels: list[str]) -> st
 
     save_file(plain_state(assembled, assembled.model.state_dict()), folder / WEIGHTS, metadata={"format": "pt"})
     config = assembled.model.backbone.config.to_dict()  # type: ignore[union-attr, operator]
-    config.update(architectures=[assembled.family.plain_class(assembled.head.kind)], dtype="float32")
+    config.update(architectures=[assembled.plain.architecture], dtype="float32")
     if labels:
         config.update(
             id2label={str(i): label for i, label in enumerate(labels)},
@@ -85,10 +87,11 @@ def write_base(assembled: Assembled, folder: Path) -> str:
 def manifest_parts(assembled: Assembled, *, source: str) -> tuple[Backbone, Head]:
     """Return the backbone and head entries of a bundle's manifest."""
     model_type = assembled.model.backbone.config.model_type  # type: ignore[union-attr]
-    backbone = Backbone(folder="model", model_type=str(model_type), source=source, prefix=assembled.family.prefix)
+    prefix = assembled.family.prefix_of(assembled.head.kind)
+    backbone = Backbone(folder="model", model_type=str(model_type), source=source, prefix=prefix)
     known = assembled.head.settings
     settings = {**known, "dropout": 0.0} if "dropout" in known else dict(known)
-    tensors = head_tensors(assembled.family, assembled.head)
+    tensors = head_tensors(assembled.plain, assembled.head)
     return backbone, Head(name="main", kind=assembled.head.kind, settings=settings, tensors=tensors)
 
 
@@ -106,7 +109,8 @@ def read_folder(folder: Path, backbone: Backbone, heads: list[Head], *, root: Pa
     """
     root = folder if root is None else root
     modules: dict[str, nn.Module] = {head.name: build_head(head.kind, head.settings) for head in heads}
-    shell = load_backbone(folder, family_of(backbone.model_type, where=str(folder)), attention="sdpa")
+    family = family_for(backbone.model_type, heads[0].kind, where=str(folder))
+    shell = load_backbone(folder, family, attention="sdpa")
     try:
         for head in heads:
             found = read_tensors(
@@ -115,4 +119,4 @@ def read_folder(folder: Path, backbone: Backbone, heads: list[Head], *, root: Pa
             modules[head.name].load_state_dict({ours: found[theirs] for ours, theirs in head.tensors.items()})
     except (RuntimeError, KeyError) as error:
         raise ModelError(f"does not fit its architecture: {error}", where=str(folder / WEIGHTS)) from None
-    return TaskModel(shell, modules).eval()
+    return TaskModel(shell, modules, reading=family.plain[heads[0].kind].reading).eval()

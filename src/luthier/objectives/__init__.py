@@ -6,8 +6,8 @@ micro-batches and ranks, so accumulation, token budgets and data parallelism are
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from collections.abc import Mapping
+from typing import Any, ClassVar, Protocol
 
 from torch import Tensor, nn
 
@@ -18,13 +18,19 @@ LossSums = Mapping[str, tuple[Tensor, Tensor]]
 
 
 class Objective(Protocol):
-    """A batch to loss sums."""
+    """A batch to loss sums.
+
+    Attributes:
+        whole_batch: whether the rows of a step are compared with each other, so that it must not be cut into parts.
+    """
+
+    whole_batch: ClassVar[bool]
 
     def step(self, model: nn.Module, batch: Mapping[str, Tensor]) -> LossSums:
         """Return `{name: (loss_sum, weight)}`, both 0-dimensional; the loss sum carries the gradient."""
 
 
-OBJECTIVES: dict[str, Callable[..., Objective]] = {
+OBJECTIVES: dict[str, type[Objective]] = {
     "causal-lm": CausalLM,
     "classification": Classification,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -19,6 +20,8 @@ class CausalLM:
     Raises:
         TrainingError: one of them is set.
     """
+
+    whole_batch: ClassVar[bool] = False
 
     def __init__(self, *, class_weights: Sequence[float] | None = None, label_smoothing: float = 0.0) -> None:
         if class_weights is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +23,8 @@ class Classification:
     References:
         Szegedy et al. 2016, Rethinking the Inception Architecture, section 7.
     """
+
+    whole_batch: ClassVar[bool] = False
 
     def __init__(self, *, class_weights: Sequence[float] | None = None, label_smoothing: float = 0.0) -> None:
         self.class_weights = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32)

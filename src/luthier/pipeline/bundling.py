@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from luthier.data.personal import suspects
 from luthier.inference.goldens import probes, record
 from luthier.inference.loading import load
 from luthier.inference.predictor import Predictor
-from luthier.pipeline.evaluating import trained_manifest
+from luthier.pipeline.evaluating import scored, trained_manifest
 from luthier.pipeline.prepared import Prepared
 from luthier.reporting.card import model_card
 
@@ -66,22 +67,28 @@ def _with_calibration(manifest: BundleManifest, calibration: dict[str, float]) -
     return manifest.model_copy(update={"entry_points": [entry]})
 
 
+def _text_of(row: Mapping[str, Any]) -> str:
+    """Return a row's first cell as text; that of a list of words or texts is joined."""
+    cell = next(iter(row.values()))
+    return cell if isinstance(cell, str) else " ".join(map(str, cell))
+
+
 def _golden_inputs(prepared: Prepared, number: int) -> list[tuple[str, dict[str, Any]]]:
     """Return validation rows without suspected personal data, spread over lengths, and texts made to feel more."""
     dataset, task = prepared.dataset, prepared.task
     features, index = prepared.part("validation")
-    by_length = np.argsort(features.total_cost[index], kind="stable")
+    first = np.unique(np.asarray(features.group)[index], return_index=True)[1]  # the first feature of each row
+    by_length = np.argsort(features.total_cost[index[first]], kind="stable")
     places = np.unique(np.linspace(0, len(by_length) - 1, min(len(by_length), 3 * number)).round().astype(int))
     candidates = by_length[places]
-    roles = [role.name for role in task.roles if not role.target and role.name in dataset.columns]
-    cells = {role: dataset.cells("validation", dataset.columns[role], candidates) for role in roles}
-    rows = [{role: task.input_cell(role, cells[role][i]) for role in roles} for i in range(len(candidates))]
+    inputs = dataset.inputs_of("validation", task)
+    rows = [dict(inputs[int(position)]) for position in candidates]
     clean = np.flatnonzero(~suspects(" ".join(map(str, row.values())) for row in rows).rows).tolist()
     step = max(1, len(clean) // number)
     source, numbers = dataset.rows("validation"), dataset.row_numbers("validation")
     plain = [(source.place(int(numbers[candidates[i]])), rows[i]) for i in clean[::step][:number]]
-    texts = [str(row[roles[0]]) for row in (rows[i] for i in clean[:PROBE_TEXTS])] or ["text"]
-    made = [(origin, dict.fromkeys(roles, text)) for origin, text in probes(texts, prepared.max_length)]
+    texts = [_text_of(rows[i]) for i in clean[:PROBE_TEXTS]] or ["text"]
+    made = [(origin, task.probe(text)) for origin, text in probes(texts, prepared.max_length)]
     return plain + made
 
 
@@ -90,11 +97,11 @@ def _profile(prepared: Prepared, predictor: Predictor, check: CheckReport) -> di
     if predictor.decoding is not None:  # no labels to count, no confidence
         train = check.splits["train"].model_dump(mode="json")
         return {"schema_version": 1, "train": train, "predicted_labels": {}, "confidence_quantiles": []}
-    features, index = prepared.part("validation")
-    answers = [answer.as_dict() for answer in predictor.decode(predictor.outputs(features, index))]
+    answers = [answer.as_dict() for answer in predictor.decode(scored(prepared, predictor, "validation"))]
     labels: dict[str, int] = {}
     for answer in answers:
-        labels[str(answer.get("label"))] = labels.get(str(answer.get("label")), 0) + 1
+        for label in [answer["label"]] if "label" in answer else answer.get("labels", []):
+            labels[str(label)] = labels.get(str(label), 0) + 1
     confidence = [answer["probability"] for answer in answers if "probability" in answer]
     quantiles = np.quantile(confidence, [0.05, 0.25, 0.5, 0.75, 0.95]).tolist() if confidence else []
     return {

@@ -7,16 +7,18 @@ from typing import Any
 import numpy as np
 
 from luthier.artifacts.check import CheckReport, StepEstimate
-from luthier.config import CheckStage
+from luthier.config import CheckStage, TrainStage
 from luthier.data.batches import padding_share
 from luthier.data.check import SplitView, check_data
-from luthier.errors import DataError
+from luthier.errors import DataError, TrainingError
 from luthier.models.families import family_for
+from luthier.objectives import OBJECTIVES
 from luthier.pipeline.evaluating import baselines
 from luthier.pipeline.prepared import Prepared
 from luthier.pipeline.training import Choices, TrainJob
 from luthier.training.profile import WARM_STEPS, StepProfile, profile
 from luthier.training.step_check import measure
+from luthier.training.world import processes
 
 
 def data_check(prepared: Prepared) -> CheckReport:
@@ -46,6 +48,20 @@ def _refuse_pairs(prepared: Prepared) -> None:
     """
     baselines(prepared)
     family_for(prepared.model.model_type, prepared.task.head(prepared.dataset.targets).kind, where=prepared.model.id)
+    _refuse_parts(prepared)
+
+
+def _refuse_parts(prepared: Prepared) -> None:
+    """Refuse to cut a step into parts where its rows are compared with each other."""
+    spec, name = prepared.plan.only(TrainStage).spec, prepared.task.name
+    if not OBJECTIVES[prepared.task.objective].whole_batch:
+        return
+    for key, cut in (("train.accumulate", spec.accumulate > 1), ("train.memory_mib", spec.memory_mib is not None)):
+        if cut:
+            fix = "Take it out; a smaller train.batch_tokens needs less memory."
+            raise TrainingError(f"{key} must be left out for {name}, which compares the rows of a step.", fix=fix)
+    if processes() > 1:
+        raise TrainingError(f"{name} compares the rows of a step, so one process trains it.", fix="Leave out torchrun.")
 
 
 def step_check(prepared: Prepared, choices: Choices) -> StepEstimate:
@@ -101,9 +117,16 @@ def refuse(prepared: Prepared, report: CheckReport) -> None:
 def _view(prepared: Prepared, name: str) -> SplitView:
     dataset = prepared.dataset
     features, index = prepared.part(name)
+    first = np.unique(np.asarray(features.group)[index], return_index=True)[1]  # the first feature of each row
 
-    def scalar(field: str) -> Any:
-        return np.asarray(features.scalar[field][index]) if field in features.scalar else np.zeros(len(index), np.int32)
+    def of_row(field: str) -> Any:
+        """Return a number that each of a row's features holds for the whole row."""
+        if field not in features.scalar:
+            return np.zeros(len(first), np.int32)
+        return np.asarray(features.scalar[field][index[first]])
+
+    def summed(values: Any) -> Any:
+        return np.add.reduceat(np.asarray(values[index]), first)
 
     return SplitView(
         name=name,
@@ -111,8 +134,8 @@ def _view(prepared: Prepared, name: str) -> SplitView:
         index=dataset.row_numbers(name),
         inputs=dataset.inputs,
         target=dataset.target(name),
-        tokens=np.asarray(features.total_cost[index]),
-        full_length=scalar("full_length"),
-        unknown=scalar("unknown"),
-        labelled=scalar("labelled") if "labelled" in features.scalar else None,
+        tokens=summed(features.total_cost),
+        full_length=of_row("full_length"),
+        unknown=summed(features.scalar["unknown"]) if "unknown" in features.scalar else of_row("unknown"),
+        labelled=summed(features.scalar["labelled"]) if "labelled" in features.scalar else None,
     )

@@ -13,11 +13,13 @@ from luthier.artifacts.bundle import BundleManifest
 from luthier.artifacts.evaluation import EvalReport
 from luthier.artifacts.files import read_json, write_json_atomic
 from luthier.config import EvaluateStage
+from luthier.data.outputs import Outputs
 from luthier.errors import DataError
 from luthier.evaluation.evidence import Evidence, SplitEvidence
 from luthier.evaluation.kinds import EVALUATIONS
-from luthier.inference.predictor import Outputs, Predictor
+from luthier.inference.predictor import Predictor
 from luthier.pipeline.prepared import Prepared
+from luthier.tasks.base import Scored
 
 PREDICTIONS = "predictions.arrow"
 
@@ -44,18 +46,20 @@ def evaluate(
     manifest = trained_manifest(train_folder)
     predictor = Predictor(train_folder, manifest)
     task, dataset = prepared.task, prepared.dataset
-    validation = _outputs(prepared, predictor, "validation")
-    calibration = task.calibrate(validation, dataset.target("validation"))
+    validation = scored(prepared, predictor, "validation")
+    calibration = task.calibrate(validation, dataset.truth("validation", task), dataset.targets)
+    predictor = predictor.calibrated(calibration)
     note_test_read("test", len(dataset.target("test")), manifest.weights_sha256)
-    test = _outputs(prepared, predictor, "test")
+    test = scored(prepared, predictor, "test")
     evidence = Evidence(
         task=task.name,
         headline=task.headline,
         labels=task.output_labels(dataset.targets),
+        targets=dataset.targets,
         calibration=calibration,
         inputs=dataset.inputs,
         target=next(dataset.columns[role.name] for role in task.roles if role.target),
-        train=_split(prepared, "train", {}, predictor),
+        train=_split(prepared, "train", scored(prepared, None, "train"), predictor),
         validation=_split(prepared, "validation", validation, predictor),
         test=_split(prepared, "test", test, predictor),
         weights_sha256=manifest.weights_sha256,
@@ -76,9 +80,11 @@ def evaluate(
     return report
 
 
-def _outputs(prepared: Prepared, predictor: Predictor, part: str) -> Outputs:
+def scored(prepared: Prepared, predictor: Predictor | None, part: str) -> Scored:
+    """Return a split's features with what a predictor puts out for them; without one there are no outputs."""
     features, index = prepared.part(part)
-    return predictor.outputs(features, index)
+    outputs = {} if predictor is None else predictor.outputs(features, index)
+    return Scored(outputs, features, index, prepared.dataset.inputs_of(part, prepared.task))
 
 
 def baselines(prepared: Prepared) -> tuple[str, ...]:
@@ -108,26 +114,27 @@ def _untuned(prepared: Prepared) -> Outputs:
     return forward(assembled.model, features, index, precision="fp32")
 
 
-def _split(prepared: Prepared, name: str, outputs: Outputs, predictor: Predictor) -> SplitEvidence:
+def _split(prepared: Prepared, name: str, found: Scored, predictor: Predictor) -> SplitEvidence:
     dataset = prepared.dataset
     features, index = prepared.part(name)
     numbers = dataset.row_numbers(name)
     rows = dataset.rows(name)
-    tokens = features.scalar.get("full_length", features.total_cost)
+    first = np.unique(found.group, return_index=True)[1]  # the first feature of each row
+    tokens = np.asarray(features.scalar.get("full_length", features.total_cost))[index[first]]
 
     def cells(column: str, positions: NDArray[np.int64] | None) -> list[Any]:
         return dataset.cells(name, column, positions)
 
     def answer(positions: NDArray[np.int64]) -> list[dict[str, Any]]:
-        columns = {role: cells(dataset.columns[role], positions) for role in predictor.inputs}
-        asked = [predictor.cells({role: columns[role][i] for role in columns}, name) for i in range(len(positions))]
+        asked = [found.inputs[int(position)] for position in positions]
         return [one.as_dict() for one in predictor.predict_cells(asked)]
 
     return SplitEvidence(
         name=name,
-        outputs=outputs,
-        target=dataset.target(name),
-        tokens=np.asarray(tokens[index], dtype=np.int64),
+        scored=found,
+        truth=dataset.truth(name, prepared.task),
+        predict=lambda: predictor.decode(found),
+        tokens=tokens.astype(np.int64),
         cells=cells,
         place=lambda position: rows.place(int(numbers[position])),
         answer=answer,

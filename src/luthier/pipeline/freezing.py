@@ -39,8 +39,9 @@ def choose_frozen(prepared: Prepared) -> Choice | None:
     if model_type not in SPLITTABLE:
         return Choice(COMPUTED, f"how to go on from kept states is not known for {model_type} models")
     features, index = prepared.part("train")
-    if set(features.fields) != {"input_ids"}:
-        return Choice(COMPUTED, "the features hold more than one sequence a row")
+    looked_up = {name for name, field in features.fields.items() if field.tokens} | {"token_type_ids"}
+    if looked_up & features.fields.keys() != {"input_ids"}:
+        return Choice(COMPUTED, "the model reads more than one sequence of tokens a row")
     size = int(features.total_cost[index].sum()) * _width(prepared) * 4
     home().mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(home()).free

@@ -17,7 +17,7 @@ from luthier.config import Plan, TrainStage
 from luthier.config.project import DataSpec, ModelSpec
 from luthier.data import sources
 from luthier.data.batches import plan_epoch
-from luthier.data.features import Features
+from luthier.data.features import Features, grouped
 from luthier.data.rows import Rows
 from luthier.data.text import TextEncoder
 from luthier.inference.predictor import build_task
@@ -167,16 +167,24 @@ class Prepared:
     @cached_property
     def order(self) -> Callable[[int], list[IntArray]]:
         """Epoch to batches of feature numbers; a pure function of data fingerprint, seed and epoch."""
+        from luthier.objectives import OBJECTIVES  # imports torch
+
         features, index = self.part("train")
-        cost = features.total_cost[index]
         spec = self.plan.only(TrainStage).spec
         data = self.dataset.fingerprint()
+        members = [index[one] for one in grouped(features.group[index])]
+        if not OBJECTIVES[self.task.objective].whole_batch or len(members) == len(index):
+            members = []
+        costs = features.total_cost
+        cost = np.asarray([len(one) * costs[one].max() for one in members]) if members else costs[index]
 
         @lru_cache(maxsize=2)
         def plan(epoch: int) -> list[IntArray]:
             batches = plan_epoch(
                 cost, budget=spec.batch_tokens, window=spec.window, fingerprint=data, seed=self.plan.seed, epoch=epoch
             )
+            if members:  # the features of a group stay together
+                return [np.concatenate([members[one] for one in batch]) for batch in batches]
             return [index[batch] for batch in batches]
 
         return plan

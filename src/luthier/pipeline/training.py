@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -22,8 +22,8 @@ from luthier.artifacts.files import fingerprint, read_json, write_json_atomic
 from luthier.artifacts.manifest import new_folder
 from luthier.config import TrainStage
 from luthier.config.project import TrainSpec
-from luthier.data.batches import sorted_batches
 from luthier.data.features import Features
+from luthier.data.outputs import collect
 from luthier.errors import ArtifactError, NonFiniteError, TrainingError
 from luthier.evaluation.kinds import EVALUATIONS
 from luthier.metrics.registry import METRICS
@@ -32,10 +32,11 @@ from luthier.models.assembly import Assembled, TaskModel, assemble
 from luthier.models.folder import manifest_parts, write_base, write_folder
 from luthier.models.tuning.base import Method
 from luthier.models.tuning.table import build_method
-from luthier.objectives import build_objective
+from luthier.objectives import OBJECTIVES, build_objective
 from luthier.pipeline.freezing import choose_frozen, heads_alone, keep_states
 from luthier.pipeline.prepared import Prepared
 from luthier.pipeline.resuming import FREE
+from luthier.tasks.base import Prediction, Scored
 from luthier.training.allocator import retained
 from luthier.training.events import Event, Finished, Resumed, Skipped, StepDone, Stopped, Validated
 from luthier.training.gradients import to_torch
@@ -76,7 +77,9 @@ def choose(prepared: Prepared) -> Choices:
         "precision": choose_precision(spec.precision, device.value),
         "attention": choose_attention(spec.attention, device.value, long_tokens),
         "threads": Choice(str(threads), "as set" if spec.threads else "all that torch sees"),
-        "lanes": Choice("1", "the heads alone are computed in a step")
+        "lanes": Choice("1", "the rows of a step are compared with each other")
+        if OBJECTIVES[prepared.task.objective].whole_batch
+        else Choice("1", "the heads alone are computed in a step")
         if heads_alone(prepared, frozen)
         else Choice("1", "sharded parameters are gathered for one batch at a time")
         if spec.shard == "fsdp"
@@ -266,7 +269,7 @@ class TrainJob:
         )
 
     def _objective_settings(self) -> dict[str, Any]:
-        settings: dict[str, Any] = {}
+        settings = dict(self.prepared.task.objective_settings(self.prepared.dataset.targets))
         if self.spec.label_smoothing:
             settings["label_smoothing"] = self.spec.label_smoothing
         if self.spec.class_weights != "none":
@@ -294,10 +297,16 @@ class TrainJob:
     def _validate(self, model: TaskModel) -> dict[str, float]:
         """Return the deciding metric first, then log loss and accuracy, on the validation split."""
         features, index = self.prepared.part("validation")
+        task, dataset = self.prepared.task, self.prepared.dataset
         outputs = forward(model, features, index, precision=self.choices["precision"].value)
-        evaluation = EVALUATIONS[self.prepared.task.evaluation]()
-        wanted = list(dict.fromkeys([self.metric, self.prepared.task.headline, evaluation.loss]))
-        found = evaluation.validate(outputs, self.prepared.dataset.target("validation"), wanted)
+        scored = Scored(outputs, features, index, dataset.inputs_of("validation", task))
+        evaluation = EVALUATIONS[task.evaluation]()
+        wanted = list(dict.fromkeys([self.metric, task.headline, evaluation.loss]))
+
+        def predictions() -> Sequence[Prediction]:
+            return task.decode(scored, dataset.targets, {})
+
+        found = evaluation.validate(scored, dataset.truth("validation", task), predictions, wanted)
         if self.metric not in found:
             raise TrainingError(
                 f"train.select_by must be defined on the validation split; {self.metric} is not.",
@@ -308,14 +317,16 @@ class TrainJob:
 
 def used_rows(features: Features, index: NDArray[np.int64]) -> NDArray[np.int64] | None:
     """Return the rising token ids of some features; None where they are not all there is to look up."""
-    if set(features.fields) != {"input_ids"}:
+    fields = [name for name, field in features.fields.items() if field.tokens]
+    if not fields:
         return None
-    lengths, values = np.diff(features.offsets["input_ids"]), features.values["input_ids"]
     wanted = np.zeros(len(features), dtype=bool)
     wanted[index] = True
-    used = np.zeros(int(values.max(initial=0)) + 1, dtype=bool)
-    used[values[np.repeat(wanted, lengths)]] = True
-    used[features.fields["input_ids"].pad] = True
+    used = np.zeros(1 + max(int(features.values[name].max(initial=0)) for name in fields), dtype=bool)
+    for name in fields:
+        lengths = np.diff(features.offsets[name])
+        used[features.values[name][np.repeat(wanted, lengths)]] = True
+        used[features.fields[name].pad] = True
     return np.flatnonzero(used)
 
 
@@ -348,19 +359,18 @@ def rows_of_start(rows: NDArray[np.int64] | None, folder: Path | None) -> NDArra
 
 
 def forward(
-    model: TaskModel, features: Any, index: NDArray[np.int64], *, precision: str
-) -> dict[str, NDArray[np.float64]]:
+    model: TaskModel, features: Features, index: NDArray[np.int64], *, precision: str
+) -> dict[str, NDArray[Any]]:
     """Return a model's outputs for some features at a precision, without gradients."""
     device = next(model.parameters()).device
     model.eval()
-    found: dict[str, NDArray[np.float64]] = {}
-    cost = features.total_cost[index]
+
+    def score(batch: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        found = model(to_torch(batch, device))
+        return {name: values.cpu().double().numpy() for name, values in found.items()}
+
     with torch.no_grad(), autocast(precision, device):  # sharded parameters cannot be gathered in inference mode
-        for batch in sorted_batches(cost, VALIDATION_TOKENS):
-            for name, values in model(to_torch(features.collate(index[batch]), device)).items():
-                array = values.cpu().double().numpy()
-                found.setdefault(name, np.empty((len(index), *array.shape[1:])))[batch] = array
-    return found
+        return collect(features, index, score, budget=VALIDATION_TOKENS, per_token=model.per_token)
 
 
 def train(job: TrainJob, folder: Path, *, world: World | None = None, stop: Callable[[], bool]) -> Iterator[Event]:
@@ -421,8 +431,9 @@ def _unload(job: TrainJob, model: TaskModel, method: Method) -> dict[str, Tensor
     if taken_off:
         return taken_off
     after = forward(model, features, rows, precision="fp32")
-    for name, old in before.items():
-        gap, size = float(np.abs(old - after[name]).max(initial=0.0)), float(np.abs(old).max(initial=1.0))
+    for name in before:
+        old, new = (np.concatenate([np.ravel(row) for row in found[name]]) for found in (before, after))
+        gap, size = float(np.abs(old - new).max(initial=0.0)), float(np.abs(old).max(initial=1.0))
         if not gap <= RAW_TOLERANCE * max(1.0, size):
             raise TrainingError(
                 f"folding the trained update into the weights changed {name} by {gap:.3g} (allowed "
@@ -438,7 +449,7 @@ def _write_model(job: TrainJob, assembled: Assembled, method: Method, folder: Pa
     with new_folder(folder / "model") as target:
         for path in sorted(prepared.tokenizer.iterdir()):
             shutil.copyfile(path, target / path.name)
-        labels = prepared.task.output_labels(prepared.dataset.targets)
+        labels = prepared.task.plain_labels(prepared.dataset.targets)
         digest = write_base(assembled, target) if taken_off else write_folder(assembled, target, labels=labels)
     backbone, head = manifest_parts(assembled, source=prepared.model_spec.id)
     adapters = []

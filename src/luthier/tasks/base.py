@@ -9,8 +9,9 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from luthier.data.features import FeatureBlock, Field
+from luthier.data.features import FeatureBlock, Features, Field, grouped
 from luthier.data.text import TextEncoder
+from luthier.errors import DataError
 
 Targets = dict[str, Any]
 Calibration = dict[str, float]
@@ -40,6 +41,10 @@ class HeadSpec:
     settings: dict[str, Any] = field(default_factory=dict)
 
 
+PER_TOKEN: dict[str, tuple[str, ...]] = {"token-classification": ("logits",), "span": ("logits",)}
+"""Outputs, by kind of head, that a feature has for each of its tokens."""
+
+
 @dataclass(frozen=True)
 class Decoding:
     """How a text is made token by token.
@@ -65,6 +70,46 @@ class CellError(Exception):
     """A cell cannot be what its role needs; the message says why. The reader of the data adds the place."""
 
 
+@dataclass(frozen=True)
+class Scored:
+    """What a model put out for the features of some rows.
+
+    Attributes:
+        outputs: `{name: (N, ...)}`, a row for each feature. An output per token is (N,) objects, each (T, ...) as long
+            as the feature. What was written token by token has `text` (N,) too.
+        features: that were scored, among others.
+        index: (N,) which of them, ordered by group.
+        inputs: cells by role, as `input_cell` returned them; one mapping per group, in the groups' order.
+    """
+
+    outputs: Mapping[str, NDArray[Any]]
+    features: Features
+    index: NDArray[np.int64]
+    inputs: Sequence[Mapping[str, Any]]
+
+    @property
+    def group(self) -> NDArray[np.int64]:
+        """(N,) the group of each scored feature, rising."""
+        return np.asarray(self.features.group)[self.index]
+
+    def groups(self) -> list[NDArray[np.int64]]:
+        """Return the positions of each group's features, (n,) each, in the groups' order."""
+        return grouped(self.group)
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What is true of some rows.
+
+    Attributes:
+        number: (R,) from `target_number`.
+        cells: (R,) from `target_cell`, read when they are asked for.
+    """
+
+    number: NDArray[np.int64]
+    cells: Sequence[str]
+
+
 class Prediction(Protocol):
     """What a task answers for one input."""
 
@@ -76,11 +121,11 @@ class Prediction(Protocol):
 
 
 class Task(Protocol):
-    """What is predicted, from which columns, and how.
+    """What is predicted, from which columns, and how. `BaseTask` has the members that most tasks share.
 
     Attributes:
         name: the name in a project file.
-        roles: the columns it reads.
+        roles: the columns it reads; one of them is the target.
         objective: name in `objectives.OBJECTIVES`.
         evaluation: name in `evaluation.EVALUATIONS`.
         headline: name in `metrics.METRICS` of the metric that stands for the others.
@@ -109,6 +154,17 @@ class Task(Protocol):
             CellError: it cannot be one.
         """
 
+    def check_row(self, inputs: Mapping[str, Any], target: str | None) -> None:
+        """Look at whether a row's cells go together.
+
+        Args:
+            inputs: `{role: cell}` from `input_cell`.
+            target: from `target_cell`; None when predicting.
+
+        Raises:
+            CellError: they do not, such as a span outside of the text.
+        """
+
     def fit_targets(self, counts: Mapping[str, int], declared: Declared) -> Targets:
         """Return what decoding needs, from the target cells seen in training and the user's `data.labels`.
 
@@ -117,7 +173,10 @@ class Task(Protocol):
         """
 
     def output_labels(self, targets: Targets) -> list[str]:
-        """Return a name for each output of the head; empty where outputs have no names."""
+        """Return a name for each class, where a row has one class; else nothing."""
+
+    def plain_labels(self, targets: Targets) -> list[str]:
+        """Return a name for each output of the head, as a plain Transformers folder keeps them; empty without names."""
 
     def target_number(self, cell: str, targets: Targets) -> int | None:
         """Return the number that stands for a target in arrays; None for a target that training did not have.
@@ -134,15 +193,17 @@ class Task(Protocol):
         rows: NDArray[np.int64],
         encoder: TextEncoder,
         target: NDArray[np.int64] | None,
+        targets: Targets,
     ) -> FeatureBlock:
-        """Return the features of some rows.
+        """Return the features of some rows, at least one each.
 
         Args:
             columns: `{role: cells}` of the inputs, as `input_cell` returned them; unless predicting, those of the
-                target too, as `target_cell` returned them.
+                target too, as `target_cell` returned them. An optional role without a column is absent.
             rows: (R,) the rows' numbers; a feature's group is its row's number.
             encoder: the tokenizer with its length limit.
             target: (R,) from `target_number`, or None when predicting.
+            targets: from `fit_targets`.
         """
 
     def decoding(self, encoder: TextEncoder) -> Decoding | None:
@@ -151,17 +212,113 @@ class Task(Protocol):
     def head(self, targets: Targets) -> HeadSpec:
         """Return the head that the task needs."""
 
-    def decode(
-        self, outputs: Mapping[str, NDArray[np.float64]], targets: Targets, calibration: Calibration
-    ) -> Sequence[Prediction]:
-        """Return one prediction per group from the named outputs of the groups' features.
+    def objective_settings(self, targets: Targets) -> dict[str, Any]:
+        """Return keyword arguments of the objective, beside those of `train`."""
+
+    def decode(self, scored: Scored, targets: Targets, calibration: Calibration) -> Sequence[Prediction]:
+        """Return one prediction per group.
 
         Args:
-            outputs: `{name: (N, ...)}` ordered by group, and `group`: (N,) itself; what was written
-                token by token has `text` too.
+            scored: the outputs of the groups' features.
             targets: from `fit_targets`.
-            calibration: from `calibrate`.
+            calibration: from `calibrate`; empty before it.
         """
 
-    def calibrate(self, outputs: Mapping[str, NDArray[np.float64]], target: NDArray[np.int64]) -> Calibration:
-        """Return numbers fitted on validation outputs that `decode` uses."""
+    def calibrate(self, scored: Scored, truth: Truth, targets: Targets) -> Calibration:
+        """Return numbers fitted on validation rows that `decode` uses."""
+
+    def probe(self, text: str) -> dict[str, Any]:
+        """Return the cells of an input made from a text, for golden examples."""
+
+    def plain_texts(self, inputs: Mapping[str, Any]) -> tuple[str, ...] | None:
+        """Return an input's texts as a plain tokenizer call takes them; None where they are cut or joined otherwise."""
+
+
+class BaseTask:
+    """The members that most tasks share: texts in, targets that are not classes, one pass, nothing calibrated.
+
+    Args:
+        options: an instance of the task's settings class, or None where it has none.
+    """
+
+    name: ClassVar[str]
+    roles: ClassVar[tuple[Role, ...]]
+
+    def __init__(self, settings: Any = None) -> None:
+        kind = getattr(type(self), "settings", None)
+        assert settings is None or kind is not None, f"{self.name} has no settings"
+        self.options = kind() if settings is None and kind is not None else settings
+
+    def input_cell(self, role: str, value: Any) -> Any:
+        """Return a text; it must be text with something other than white space."""
+        return text_cell(value)
+
+    def target_cell(self, value: Any) -> str:
+        """Return a text; it must be text with something other than white space."""
+        return text_cell(value)
+
+    def check_row(self, inputs: Mapping[str, Any], target: str | None) -> None:
+        """Accept every row whose cells are right by themselves."""
+
+    def fit_targets(self, counts: Mapping[str, int], declared: Declared) -> Targets:
+        """Return nothing: targets are not out of a list."""
+        if declared is not None:
+            raise DataError(f"data.labels must be absent: {self.name} has no list of labels.", fix="Take it out.")
+        return {}
+
+    def output_labels(self, targets: Targets) -> list[str]:
+        """Return nothing: a row has no class."""
+        return []
+
+    def plain_labels(self, targets: Targets) -> list[str]:
+        """Return the classes."""
+        return self.output_labels(targets)
+
+    def target_number(self, cell: str, targets: Targets) -> int | None:
+        """Return 0: targets are not classes."""
+        return 0
+
+    def fields(self, encoder: TextEncoder) -> dict[str, Field]:
+        """Return the padding of token ids, and of token types where this tokenizer gives any to a single text."""
+        return token_fields(encoder, types=encoder.single_types)
+
+    def decoding(self, encoder: TextEncoder) -> Decoding | None:
+        """Return nothing: one pass of the model gives the answer."""
+        return None
+
+    def objective_settings(self, targets: Targets) -> dict[str, Any]:
+        """Return nothing beside what `train` says."""
+        return {}
+
+    def calibrate(self, scored: Scored, truth: Truth, targets: Targets) -> Calibration:
+        """Return nothing: outputs stay as they are."""
+        return {}
+
+    def probe(self, text: str) -> dict[str, Any]:
+        """Return the text in the place of every required input."""
+        return {role.name: text for role in self.roles if not role.target and role.required}
+
+    def plain_texts(self, inputs: Mapping[str, Any]) -> tuple[str, ...] | None:
+        """Return the inputs in the roles' order."""
+        return tuple(inputs[role.name] for role in self.roles if role.name in inputs)
+
+
+def text_cell(value: Any) -> str:
+    """Return a cell that must be text with something other than white space.
+
+    Raises:
+        CellError: it is absent, of another type, or empty.
+    """
+    if value is None:
+        raise CellError("is absent")
+    if not isinstance(value, str):
+        raise CellError(f"must be text; got {type(value).__name__} {value!r}")
+    if not value.strip():
+        raise CellError("is empty")
+    return value
+
+
+def token_fields(encoder: TextEncoder, *, types: bool) -> dict[str, Field]:
+    """Return the padding of `input_ids`, and of `token_type_ids` where they are asked for."""
+    found = {"input_ids": Field(pad=encoder.pad_id, mask="attention_mask", tokens=True)}
+    return found | ({"token_type_ids": Field(pad=encoder.pad_type_id)} if types else {})

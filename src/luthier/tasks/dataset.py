@@ -6,7 +6,7 @@ import hashlib
 import inspect
 from array import array
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,14 @@ from luthier.data.features import FeatureBlock, Features, cached
 from luthier.data.rows import Repair, Rows
 from luthier.data.text import TextEncoder
 from luthier.errors import DataError
-from luthier.tasks import templates
-from luthier.tasks.base import CellError, Declared, Targets, Task
+from luthier.tasks import encoding, templates
+from luthier.tasks import labels as label_maps
+from luthier.tasks.base import CellError, Declared, Targets, Task, Truth
+from luthier.tasks.cells import RowCells
 
 SHOWN = 5
 ENCODE_ROWS = 4096
+SHARED = (encoding, label_maps, templates, text, features, batches)  # modules that decide features, beside the task's
 IntArray = NDArray[np.int64]
 
 
@@ -107,6 +110,25 @@ class Dataset:
         """Return a column's cells for a split's rows, or for some positions among them."""
         numbers = self.row_numbers(part)
         return self.rows(part).column(column, numbers if positions is None else numbers[positions])
+
+    def inputs_of(self, part: str, task: Task) -> Sequence[Mapping[str, Any]]:
+        """Return the input cells by role of a split's rows, as the task reads them."""
+        names = [role.name for role in task.roles if not role.target and role.name in self.columns]
+
+        def read(row: Mapping[str, Any]) -> Mapping[str, Any]:
+            return {role: task.input_cell(role, cell) for role, cell in row.items()}
+
+        return RowCells(self.rows(part), self.row_numbers(part), {one: self.columns[one] for one in names}, read)
+
+    def truth(self, part: str, task: Task) -> Truth:
+        """Return what is true of a split's rows."""
+        role = next(role.name for role in task.roles if role.target)
+
+        def read(row: Mapping[str, Any]) -> str:
+            return task.target_cell(row[role])
+
+        cells = RowCells(self.rows(part), self.row_numbers(part), {role: self.columns[role]}, read)
+        return Truth(self.target(part), cells)
 
     def fingerprint(self) -> str:
         """Return a hash over the rows of every split, their targets and the label map."""
@@ -195,16 +217,18 @@ def encode(task: Task, dataset: Dataset, encoder: TextEncoder, tokenizer: Path) 
             "columns": dict(dataset.columns),
             "tokenizer": {path.name: sha256_file(path) for path in sorted(tokenizer.iterdir())},
             "task": [task.name, repr(sorted(vars(task).items()))],
+            "targets": dataset.targets,
             "max_length": encoder.max_length,
             "truncation_side": encoder.truncation_side,
             "code": _code_version(task),
         }
-        blocks = _blocks(task, table, dataset.columns, encoder)
+        blocks = _blocks(task, table, dataset, encoder)
         found[name] = cached(fingerprint(made_from), blocks, task.fields(encoder))
     return found
 
 
-def _blocks(task: Task, table: Table, columns: Mapping[str, str], encoder: TextEncoder) -> Iterator[FeatureBlock]:
+def _blocks(task: Task, table: Table, dataset: Dataset, encoder: TextEncoder) -> Iterator[FeatureBlock]:
+    columns = dataset.columns
     roles = [role.name for role in task.roles if not role.target and role.name in columns]
     target = next(role.name for role in task.roles if role.target)
     for start in range(0, len(table.usable), ENCODE_ROWS):
@@ -213,13 +237,14 @@ def _blocks(task: Task, table: Table, columns: Mapping[str, str], encoder: TextE
         clean = {role: [task.input_cell(role, cell) for cell in values] for role, values in cells.items()}
         answers = table.rows.column(columns[target], numbers)
         clean[target] = [task.target_cell(cell) for cell in answers]
-        yield task.encode(clean, numbers, encoder, table.target[start : start + ENCODE_ROWS])
+        known = table.target[start : start + ENCODE_ROWS]
+        yield task.encode(clean, numbers, encoder, known, dataset.targets)
 
 
 def _code_version(task: Task) -> str:
     """Return a hash of the code that decides features, so that an upgrade never meets old ones."""
     kinds = [kind for kind in type(task).__mro__ if kind.__module__ not in {"builtins", "typing"}]
-    modules = [*(inspect.getmodule(kind) for kind in kinds), templates, text, features, batches]
+    modules = [*(inspect.getmodule(kind) for kind in kinds), *SHARED]
     sources = [inspect.getsource(module) for module in modules if module is not None]
     return hashlib.sha256("".join(sources).encode()).hexdigest()
 
@@ -254,12 +279,13 @@ def _read(task: Task, rows: Rows, columns: Mapping[str, str], group: str | None,
         for position in range(len(block[target])):
             column = target
             try:
-                values = []
+                values = {}
                 for role in inputs:
                     column = columns[role]
-                    values.append(task.input_cell(role, block[column][position]))
+                    values[role] = task.input_cell(role, block[column][position])
                 column = target
                 cell = task.target_cell(block[target][position])
+                task.check_row(values, cell)
             except CellError as error:
                 bad += 1
                 if len(complaints) < SHOWN:
@@ -267,7 +293,7 @@ def _read(task: Task, rows: Rows, columns: Mapping[str, str], group: str | None,
             else:
                 usable.append(number)
                 cells.append(interned.setdefault(cell, cell))
-                keys.append(splits.row_key(seed, values))
+                keys.append(splits.row_key(seed, list(values.values())))
                 groups.append(splits.row_key(seed, [block[group][position]]) if group else 0)
             number += 1
     return _Read(rows, _array(usable), cells, _array(keys), _array(groups), bad, complaints)

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from luthier.data.features import FeatureBlock, Field
 from luthier.data.text import TextEncoder
-from luthier.errors import DataError
-from luthier.tasks.base import Calibration, CellError, Declared, Decoding, HeadSpec, Role, Targets
+from luthier.tasks.base import BaseTask, Calibration, Decoding, HeadSpec, Role, Scored, Targets
 from luthier.tasks.templates import CHAT, NAMED, PLACE, Template
 
 
@@ -77,7 +76,7 @@ class Completion:
         return self.as_dict()
 
 
-class TextGeneration:
+class TextGeneration(BaseTask):
     """The completion of a prompt.
 
     A row is one feature: the prompt in its template, the completion and the end token. `label_mask` is 1 on the tokens
@@ -91,30 +90,7 @@ class TextGeneration:
     evaluation: ClassVar[str] = "generation"
     headline: ClassVar[str] = "perplexity"
 
-    def __init__(self, settings: GenerationSettings | None = None) -> None:
-        self.options = settings or GenerationSettings()
-
-    def input_cell(self, role: str, value: Any) -> str:
-        """Return a prompt; it must be text with something other than white space."""
-        return _text(value)
-
-    def target_cell(self, value: Any) -> str:
-        """Return a completion; it must be text with something other than white space."""
-        return _text(value)
-
-    def fit_targets(self, counts: Mapping[str, int], declared: Declared) -> Targets:
-        """Return nothing: completions are not out of a list."""
-        if declared is not None:
-            raise DataError("data.labels must be absent: a completion is not out of a list.", fix="Take it out.")
-        return {}
-
-    def output_labels(self, targets: Targets) -> list[str]:
-        """Return nothing: outputs have no names."""
-        return []
-
-    def target_number(self, cell: str, targets: Targets) -> int | None:
-        """Return 0: completions are not classes."""
-        return 0
+    options: GenerationSettings
 
     def fields(self, encoder: TextEncoder) -> dict[str, Field]:
         """Return the padding of `input_ids` and `label_mask`."""
@@ -130,6 +106,7 @@ class TextGeneration:
         rows: NDArray[np.int64],
         encoder: TextEncoder,
         target: NDArray[np.int64] | None,
+        targets: Targets,
     ) -> FeatureBlock:
         """Return one feature per row: `input_ids` and `label_mask`, and scalars for the check.
 
@@ -173,26 +150,27 @@ class TextGeneration:
         """Return the language-model head."""
         return HeadSpec("language-model", {})
 
-    def decode(
-        self, outputs: Mapping[str, NDArray[Any]], targets: Targets, calibration: Calibration
-    ) -> list[Completion]:
+    def decode(self, scored: Scored, targets: Targets, calibration: Calibration) -> list[Completion]:
         """Return the texts that a generator made, from `text`, `length` and `ended` (N,)."""
-        rows = zip(outputs["text"], outputs["length"], outputs["ended"], strict=True)
-        return [Completion(str(text), int(length), "end" if ended else "length") for text, length, ended in rows]
+        return completions(scored.outputs)
 
-    def calibrate(self, outputs: Mapping[str, NDArray[np.float64]], target: NDArray[np.int64]) -> Calibration:
-        """Return nothing: the probabilities of tokens stay as they are."""
-        return {}
+    def probe(self, text: str) -> dict[str, Any]:
+        """Return the text as a prompt."""
+        return {"prompt": text}
+
+    def plain_texts(self, inputs: Mapping[str, Any]) -> None:
+        """Return nothing: a template stands around the prompt."""
+        return
 
 
-def _text(value: Any) -> str:
-    if value is None:
-        raise CellError("is absent")
-    if not isinstance(value, str):
-        raise CellError(f"must be text; got {type(value).__name__} {value!r}")
-    if not value.strip():
-        raise CellError("is empty")
-    return value
+def completions(outputs: Mapping[str, NDArray[Any]]) -> list[Completion]:
+    """Return the texts that a generator made.
+
+    Args:
+        outputs: `text`, `length` and `ended`, (N,) each.
+    """
+    rows = zip(outputs["text"], outputs["length"], outputs["ended"], strict=True)
+    return [Completion(str(text), int(length), "end" if ended else "length") for text, length, ended in rows]
 
 
 def _started(ids: NDArray[np.int32], template: Template) -> NDArray[np.int32]:

@@ -22,7 +22,7 @@ def test_the_smallest_project_has_every_default(tmp_path: Path, smallest: str) -
     assert (project.name, project.model, project.data.train) == ("reviews", "sample:minilm", "reviews.csv")
     assert (project.method, project.seed, project.train.epochs) == ("full", 13, 3)
     assert project.train.learning_rate == 1e-4
-    assert project.data.columns == {"text": "text", "label": "label"}
+    assert project.data.columns == {}
     assert project.data.split.test == 0.2
 
 

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from torch import nn
 
+from luthier.models.heads.base import Head
 from luthier.models.heads.classification import ClassificationHead
 from luthier.models.heads.language_model import LanguageModelHead
 
-HEADS: dict[str, Callable[..., nn.Module]] = {
+HEADS: dict[str, type[Head]] = {
     "classification": ClassificationHead,
     "language-model": LanguageModelHead,
 }
 
-__all__ = ["HEADS", "ClassificationHead", "LanguageModelHead", "build_head"]
+__all__ = ["HEADS", "ClassificationHead", "Head", "LanguageModelHead", "build_head", "head_class", "head_names"]
+
+
+def head_class(kind: str) -> type[Head]:
+    """Return the class of a kind of head, a key of `HEADS`."""
+    return HEADS[kind]
 
 
 def build_head(kind: str, settings: dict[str, Any]) -> nn.Module:
@@ -26,3 +31,11 @@ def build_head(kind: str, settings: dict[str, Any]) -> nn.Module:
         settings: keyword arguments of its class.
     """
     return HEADS[kind](**settings)
+
+
+def head_names(kind: str, settings: dict[str, Any]) -> list[str]:
+    """Return the names of a head's tensors, without making any."""
+    import torch
+
+    with torch.device("meta"):
+        return list(build_head(kind, settings).state_dict())

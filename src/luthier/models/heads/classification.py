@@ -8,20 +8,26 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from luthier.models.heads.base import Head
+
 Pooling = Literal["first", "last", "mean"]
 ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU, "gelu": nn.GELU}
 
 
-class ClassificationHead(nn.Module):
-    """Pool, dense, activation, dropout, output.
+class ClassificationHead(Head):
+    """Pool, hidden layer, activation, norm, dropout, output.
 
     Args:
         hidden: width of the backbone's states.
         outputs: number of classes.
         pooling: which state stands for the text: `first` (the class token), `last` (the last real token) or `mean`
             (over real tokens).
-        activation: after the dense layer.
+        hidden_layer: whether there is a layer between state and output.
+        hidden_bias: whether that layer has a bias.
+        activation: after it.
+        norm: epsilon of a LayerNorm without bias after the activation; None has none.
         dropout: probability of zeroing a unit before the output, in [0, 1).
+        output_bias: whether the output has a bias.
     """
 
     def __init__(
@@ -30,15 +36,20 @@ class ClassificationHead(nn.Module):
         hidden: int,
         outputs: int,
         pooling: Pooling = "first",
+        hidden_layer: bool = True,
+        hidden_bias: bool = True,
         activation: str = "tanh",
+        norm: float | None = None,
         dropout: float = 0.0,
+        output_bias: bool = True,
     ) -> None:
         super().__init__()
         self.pooling = pooling
-        self.dense = nn.Linear(hidden, hidden)
+        self.dense = nn.Linear(hidden, hidden, bias=hidden_bias) if hidden_layer else None
         self.activation = ACTIVATIONS[activation]()
+        self.norm = None if norm is None else nn.LayerNorm(hidden, eps=norm, bias=False)
         self.dropout = nn.Dropout(dropout)
-        self.output = nn.Linear(hidden, outputs)
+        self.output = nn.Linear(hidden, outputs, bias=output_bias)
 
     def forward(self, states: Tensor, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return `{"logits": (B, outputs)}`.
@@ -47,7 +58,11 @@ class ClassificationHead(nn.Module):
             states: (B, T, H) of the backbone.
             batch: `attention_mask` (B, T), 1 where a token is real.
         """
-        hidden = self.activation(self.dense(pool(states, batch["attention_mask"], self.pooling)))
+        hidden = pool(states, batch["attention_mask"], self.pooling)
+        if self.dense is not None:
+            hidden = self.activation(self.dense(hidden))
+        if self.norm is not None:
+            hidden = self.norm(hidden)
         return {"logits": self.output(self.dropout(hidden))}
 
 

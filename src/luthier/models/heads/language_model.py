@@ -8,10 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from luthier.models.heads.base import Head, width
+
 CHUNK_LOGITS = 2**23  # logits held at a time, 32 MiB in fp32
 
 
-class LanguageModelHead(nn.Module):
+class LanguageModelHead(Head):
     """Next-token log-probabilities at labelled positions.
 
     A tied head has no parameters of its own: it reads the backbone's input embedding, so the weight is trained, frozen
@@ -27,6 +29,12 @@ class LanguageModelHead(nn.Module):
         super().__init__()
         self.output = None if tied else nn.Linear(hidden, vocabulary, bias=False)
         self._embedding: tuple[nn.Module, ...] = ()  # in a tuple, so that it is not registered a second time
+
+    @classmethod
+    def follow(cls, config: Any) -> dict[str, Any]:
+        """Return width, vocabulary and whether the model ties its output to its input embedding."""
+        tied = bool(getattr(config, "tie_word_embeddings", True))
+        return {"hidden": width(config), "vocabulary": int(config.vocab_size), "tied": tied}
 
     def attach(self, backbone: nn.Module) -> None:
         """Take the input embedding of the backbone that this head stands on."""
