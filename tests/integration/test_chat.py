@@ -166,7 +166,10 @@ def test_an_encoder_is_refused_with_the_types_that_can(
 ) -> None:
     arguments = ["run", str(place / "chat.yaml"), "--run-dir", str(place / "x"), "--set", f"model.id={tiny_model}"]
     assert main(arguments) == 2
-    assert 'must be of a supported type (gpt2, llama, qwen2); got "bert"' in capsys.readouterr().err
+    assert (
+        'must be of a type that can carry a language-model head (gpt2, llama, qwen2); got "bert"'
+        in capsys.readouterr().err
+    )
 
 
 def test_two_runs_are_compared(finished: Path, place: Path, capsys: pytest.CaptureFixture[str]) -> None:

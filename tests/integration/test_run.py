@@ -17,6 +17,7 @@ from luthier.artifacts.check import CheckReport
 from luthier.artifacts.evaluation import EvalReport
 from luthier.cli import main
 from luthier.data.rows import open_arrow
+from luthier.tasks.base import Scored
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +143,10 @@ def test_answers_do_not_depend_on_batches(finished: Path) -> None:
     predictor = luthier.load(finished)
     cells = [{"text": text} for text, _ in sentences(60, seed=4)]
     features = predictor.features(cells)
-    together, alone = (predictor.decode(predictor.outputs(features, batch_tokens=budget)) for budget in (4096, 1))
+    together, alone = (
+        predictor.decode(Scored(predictor.outputs(features, batch_tokens=budget), features, np.arange(60), cells))
+        for budget in (4096, 1)
+    )
     for a, b in zip(together, alone, strict=True):
         assert a.as_dict()["label"] == b.as_dict()["label"]
         for label, score in a.as_dict()["scores"].items():

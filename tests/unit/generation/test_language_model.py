@@ -33,7 +33,7 @@ def features_of(folder: Path, rows: int = 8, max_length: int = 128, **settings: 
     task, encoder = TextGeneration(GenerationSettings(**settings)), TextEncoder(folder, max_length=max_length)  # type: ignore[arg-type]
     pairs = questions(rows)
     columns = {"prompt": [q for q, _ in pairs], "completion": [a for _, a in pairs]}
-    block = task.encode(columns, np.arange(rows), encoder, np.zeros(rows, np.int64))
+    block = task.encode(columns, np.arange(rows), encoder, np.zeros(rows, np.int64), {})
     return in_memory([block], task.fields(encoder))
 
 
@@ -207,13 +207,13 @@ def test_long_rows_keep_part_of_the_completion_and_long_prompts_are_counted(tmp_
     encoder = TextEncoder(folder, max_length=20)
     task = TextGeneration(GenerationSettings(template="plain"))
     columns = {"prompt": ["p" * 12, "p" * 20, "p"], "completion": ["c" * 30, "c" * 30, "c"]}
-    block = task.encode(columns, np.arange(3), encoder, np.zeros(3, np.int64))
+    block = task.encode(columns, np.arange(3), encoder, np.zeros(3, np.int64), {})
     assert block.scalar["labelled"].tolist() == [8, 0, 2]
     assert block.scalar["full_length"].tolist() == [43, 51, 3]
     assert [len(ids) for ids in block.ragged["input_ids"]] == [20, 20, 3]
     assert block.ragged["input_ids"][0][-1] != 1  # what was cut off teaches no end
     left = TextEncoder(folder, max_length=20, truncation_side="left")
-    block = task.encode(columns, np.arange(3), left, np.zeros(3, np.int64))
+    block = task.encode(columns, np.arange(3), left, np.zeros(3, np.int64), {})
     assert block.scalar["labelled"].tolist() == [19, 19, 2]
     assert block.ragged["input_ids"][0][-1] == 1
 
@@ -222,7 +222,7 @@ def test_long_rows_keep_part_of_the_completion_and_long_prompts_are_counted(tmp_
 def test_a_long_prompt_leaves_room_for_the_answer_and_keeps_its_template(side: str, tmp_path: Path) -> None:
     encoder = TextEncoder(build_decoder(tmp_path / "m"), max_length=100, truncation_side=side)
     task = TextGeneration(GenerationSettings(max_new_tokens=10))
-    block = task.encode({"prompt": [f"first{'x' * 200}last"]}, np.arange(1), encoder, None)
+    block = task.encode({"prompt": [f"first{'x' * 200}last"]}, np.arange(1), encoder, None, {})
     ids = block.ragged["input_ids"][0]
     assert len(ids) <= 90
     text = encoder._tokenizer.decode(ids.tolist(), skip_special_tokens=False)
