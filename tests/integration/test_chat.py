@@ -150,7 +150,7 @@ def test_a_changed_weight_is_noticed(finished: Path) -> None:
         ("evaluate.baselines=[tfidf]", "evaluate.baselines of text-generation must be of untuned; got tfidf"),
         ("method=prefix", "got prefix: answers are written token by token"),
         ("method=head", "got head: the output layer of a language model"),
-        ("model.pooling=mean", "model.pooling must be auto for a language model"),
+        ("model.pooling=mean", "model.pooling must be auto for a language-model head"),
     ],
 )
 def test_wrong_set_ups_are_refused_with_place_and_fix(

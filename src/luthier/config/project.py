@@ -156,10 +156,11 @@ class DataSpec(Block):
         default=None,
         description="A file, sample or data set with the test rows; null cuts `split.test` off `train`.",
     )
-    columns: Mapping[str, Text] = Field(
-        default={},
+    columns: Mapping[str, Text] | None = Field(
+        default=None,
+        min_length=1,
         description="A mapping from each role of the task to the column that plays it, each its own; other columns "
-        "teach nothing. Left out, every role is read from the column of its own name.",
+        "teach nothing. null reads every role from the column of its own name.",
     )
     labels: Labels | None = Field(
         default=None,
@@ -198,7 +199,9 @@ class DataSpec(Block):
 
     @field_validator("columns")
     @classmethod
-    def _columns_differ(cls, value: Mapping[str, str]) -> Mapping[str, str]:
+    def _columns_differ(cls, value: Mapping[str, str] | None) -> Mapping[str, str] | None:
+        if value is None:
+            return None
         repeated = sorted({column for column in value.values() if list(value.values()).count(column) > 1})
         if repeated:
             raise wrong("a different column for each role", got=f"{', '.join(repeated)} more than once")

@@ -105,7 +105,7 @@ class Prepared:
     def columns(self) -> dict[str, str]:
         """`{role: column}`: as the project says, and a role's own name where it says nothing."""
         required = {role.name: role.name for role in self.task.roles if role.required}
-        return {**required, **self.data.columns}
+        return {**required, **(self.data.columns or {})}
 
     @cached_property
     def model(self) -> ModelSource:

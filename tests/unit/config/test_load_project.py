@@ -22,7 +22,7 @@ def test_the_smallest_project_has_every_default(tmp_path: Path, smallest: str) -
     assert (project.name, project.model, project.data.train) == ("reviews", "sample:minilm", "reviews.csv")
     assert (project.method, project.seed, project.train.epochs) == ("full", 13, 3)
     assert project.train.learning_rate == 1e-4
-    assert project.data.columns == {}
+    assert project.data.columns is None
     assert project.data.split.test == 0.2
 
 
@@ -133,7 +133,7 @@ SENTENCES = {
     "split.test, or no rows are left to train on; got 0.5.",
     "  split: {stratified: yes}": 'project.yaml:7 data.split.stratified: must be true or false; got the text "yes". '
     "Write true.",
-    "  columns: {}": "project.yaml:7 data.columns: must be a mapping from text to text, not empty; got an empty block.",
+    "  columns: {}": "project.yaml:7 data.columns: must be a mapping from text to text, or null, not empty; got an empty block.",
     "  labels: [neg]": "project.yaml:7 data.labels: must be at least 2 different labels; got fewer.",
     "  labels: [neg, neg]": "project.yaml:7 data.labels: must be labels that all differ; got neg more than once.",
     "  labels: [neg, 1]": "project.yaml:7 data.labels: must be labels of one kind (all text, all whole numbers, or all "
