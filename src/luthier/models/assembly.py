@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -119,8 +120,9 @@ def assemble(
     family = family_for(source.model_type, head.kind, where=source.id)
     plain = family.plain[head.kind]
     config = _config(source, dropout)
-    backbone = load_backbone(source.folder, family, attention=attention, config=config)
-    of_class = {**plain.settings, **_pooling(pooling, plain, head.kind, source.model_type)}
+    backbone = load_backbone(source.folder, family, head.kind, attention=attention, config=config)
+    own = plain.head_settings(config, where=source.id)
+    of_class = {**own, **_pooling(pooling, own, head.kind, source.model_type, plain.architecture)}
     settings = {**head.settings, **head_class(head.kind).follow(config), **of_class}
     with seeded(torch_seed(seed, "head")):
         module = build_head(head.kind, settings)
@@ -129,20 +131,20 @@ def assemble(
     return Assembled(model, family, HeadSpec(head.kind, settings))
 
 
-def _pooling(asked: str, plain: Plain, head: str, model_type: str) -> dict[str, str]:
+def _pooling(asked: str, settings: Mapping[str, Any], head: str, model_type: str, architecture: str) -> dict[str, str]:
     """Return the head's pooling where it has one.
 
     Raises:
         ModelError: the plain class pools in another way than was asked.
     """
-    own = plain.settings.get("pooling")
+    own = settings.get("pooling")
     if own == "free":  # a head without a plain form of its own pools as one likes
         return {"pooling": "mean" if asked == "auto" else asked}
     if asked not in {"auto", own}:
         allowed = "auto" if own is None else f"auto or {own}"
         raise ModelError(
             f"model.pooling must be {allowed} for a {head} head on {model_type} models; got {asked}.",
-            fix=f"That is how a plain {plain.architecture} reads its backbone.",
+            fix=f"That is how a plain {architecture} reads its backbone.",
         )
     return {}
 
@@ -166,23 +168,28 @@ def _config(source: ModelSource, dropout: float | None) -> Any:
     return config
 
 
-def load_backbone(folder: Path, family: Family, *, attention: str, config: Any = None) -> nn.Module:
+def load_backbone(folder: Path, family: Family, head: str, *, attention: str, config: Any = None) -> nn.Module:
     """Return a folder's backbone in fp32.
 
     Args:
         folder: a Transformers folder with safetensors weights.
         family: of its model type.
+        head: kind of the head that stands on it.
         attention: `eager` or `sdpa`.
         config: replaces the folder's own.
 
     Raises:
         ModelError: the weights cannot be read, or lack tensors of the architecture.
     """
-    from transformers import AutoModel
+    import transformers
 
+    plain = family.plain[head]
+    kind = getattr(transformers, plain.backbone or "AutoModel")
+    # A class that names its backbone in another way than its family does is not known to the backbone's own class.
+    renamed = {"key_mapping": {f"^{re.escape(plain.prefix)}": ""}} if plain.prefix else {}
     with quiet_transformers():
         try:
-            backbone, info = AutoModel.from_pretrained(
+            backbone, info = kind.from_pretrained(
                 folder,
                 config=config,
                 dtype=torch.float32,
@@ -191,6 +198,7 @@ def load_backbone(folder: Path, family: Family, *, attention: str, config: Any =
                 use_safetensors=True,
                 output_loading_info=True,
                 **dict(family.backbone_options),
+                **renamed,
             )
         except (OSError, ValueError, RuntimeError) as error:
             raise ModelError(f"cannot be loaded: {error}", where=str(folder)) from None

@@ -13,6 +13,10 @@ from luthier.artifacts.files import fingerprint, sha256_file
 from luthier.errors import ModelError
 
 PREFIX = "sample:"
+RELATIVE = frozenset({"t5", "xlnet"})
+"""Model types whose positions are relative and without an end."""
+AFTER_PADDING = frozenset({"roberta", "xlm-roberta"})
+"""Model types whose first token has the position after that of the padding token, whose number is its id."""
 WANTED = ("*.json", "*.safetensors", "*.txt", "*.model", "*.tiktoken", "LICENSE*", "README.md")
 
 
@@ -47,10 +51,12 @@ class ModelSource:
 
     def position_limit(self) -> int | None:
         """Return the most tokens that the model has positions for; None where it has no such limit."""
-        limit = self.config.get("max_position_embeddings")
-        if not isinstance(limit, int):
+        limit = self.config.get("max_position_embeddings", self.config.get("n_positions"))
+        if not isinstance(limit, int) or self.model_type in RELATIVE:
             return None
-        return limit - 2 if self.model_type == "roberta" else limit  # RoBERTa keeps two positions for padding
+        if self.model_type not in AFTER_PADDING:
+            return limit
+        return limit - 1 - int(self.config.get("pad_token_id") or 0)
 
 
 def locate(model_id: str, *, revision: str | None = None) -> ModelSource:

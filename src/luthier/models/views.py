@@ -13,7 +13,9 @@ from torch import Tensor, nn
 
 from luthier.models.tuning.layouts import layout_of, parts
 
-SPLITTABLE = frozenset({"bert", "distilbert", "electra", "llama", "qwen2", "roberta"})
+SPLITTABLE = frozenset(
+    {"bert", "distilbert", "electra", "llama", "modernbert", "qwen2", "qwen3", "roberta", "xlm-roberta"}
+)
 """Model types whose states between two layers are all that the upper part needs."""
 
 

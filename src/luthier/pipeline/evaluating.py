@@ -105,11 +105,19 @@ def baselines(prepared: Prepared) -> tuple[str, ...]:
 def _untuned(prepared: Prepared) -> Outputs:
     """Return what the pretrained model puts out for the test rows."""
     from luthier.models.assembly import assemble
+    from luthier.models.families import family_for
     from luthier.pipeline.training import forward
 
     head = prepared.task.head(prepared.dataset.targets)
-    pooling = prepared.model_spec.pooling
-    assembled = assemble(prepared.model, head, pooling=pooling, attention="sdpa", dropout=0.0, seed=prepared.plan.seed)
+    attention = family_for(prepared.model.model_type, head.kind, where=prepared.model.id).attention[-1]
+    assembled = assemble(
+        prepared.model,
+        head,
+        pooling=prepared.model_spec.pooling,
+        attention=attention,
+        dropout=0.0,
+        seed=prepared.plan.seed,
+    )
     features, index = prepared.part("test")
     return forward(assembled.model, features, index, precision="fp32")
 

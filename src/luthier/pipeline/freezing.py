@@ -13,6 +13,7 @@ import torch
 from luthier.artifacts.files import fingerprint, home
 from luthier.config import TrainStage
 from luthier.models.assembly import TaskModel
+from luthier.models.families import family_for
 from luthier.models.tuning.base import layers_of
 from luthier.models.tuning.table import build_method
 from luthier.models.views import SPLITTABLE, lower, upper
@@ -38,6 +39,9 @@ def choose_frozen(prepared: Prepared) -> Choice | None:
         return Choice(COMPUTED, "every process holds a part of each layer")
     if model_type not in SPLITTABLE:
         return Choice(COMPUTED, f"how to go on from kept states is not known for {model_type} models")
+    head = prepared.task.head(prepared.dataset.targets).kind
+    if family_for(model_type, head, where=prepared.model.id).plain[head].reading != "states":
+        return Choice(COMPUTED, f"a {head} head reads other states than one for each token of the text")
     features, index = prepared.part("train")
     looked_up = {name for name, field in features.fields.items() if field.tokens} | {"token_type_ids"}
     if looked_up & features.fields.keys() != {"input_ids"}:

@@ -29,6 +29,7 @@ from luthier.evaluation.kinds import EVALUATIONS
 from luthier.metrics.registry import METRICS
 from luthier.models.adapters import FOLDER, write_adapter
 from luthier.models.assembly import Assembled, TaskModel, assemble
+from luthier.models.families import Family, family_for
 from luthier.models.folder import manifest_parts, write_base, write_folder
 from luthier.models.tuning.base import Method
 from luthier.models.tuning.table import build_method
@@ -75,7 +76,7 @@ def choose(prepared: Prepared) -> Choices:
     choices = {
         "device": device,
         "precision": choose_precision(spec.precision, device.value),
-        "attention": choose_attention(spec.attention, device.value, long_tokens),
+        "attention": choose_attention(spec.attention, device.value, long_tokens, _family(prepared).attention),
         "threads": Choice(str(threads), "as set" if spec.threads else "all that torch sees"),
         "lanes": Choice("1", "the rows of a step are compared with each other")
         if OBJECTIVES[prepared.task.objective].whole_batch
@@ -89,6 +90,12 @@ def choose(prepared: Prepared) -> Choices:
     if spec.memory_mib is not None:
         choices["accumulate"] = choose_parts(prepared, choices, spec.memory_mib)
     return choices
+
+
+def _family(prepared: Prepared) -> Family:
+    """Return the model's family."""
+    kind = prepared.task.head(prepared.dataset.targets).kind
+    return family_for(prepared.model.model_type, kind, where=prepared.model.id)
 
 
 def choose_parts(prepared: Prepared, choices: Choices, budget_mib: float) -> Choice:

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from luthier.errors import TrainingError
 
 EAGER_LIMIT = 512
 """Longest 95th percentile of tokens at which eager attention is picked on a CPU (docs/decisions/attention.md)."""
@@ -55,16 +58,25 @@ def choose_precision(setting: str, device: str) -> Choice:
     return Choice("fp32", f"bf16 is not used on {device}")
 
 
-def choose_attention(setting: str, device: str, long_tokens: int) -> Choice:
+def choose_attention(setting: str, device: str, long_tokens: int, known: Sequence[str] = ("eager", "sdpa")) -> Choice:
     """Return the attention kernel.
 
     Args:
         setting: `auto`, `eager` or `sdpa`.
         device: such as `cpu`.
         long_tokens: 95th percentile of the tokens of a training row.
+        known: the kernels that the model has.
+
+    Raises:
+        TrainingError: the model does not have the one that was set.
     """
+    if setting not in {"auto", *known}:
+        fix = "Leave it out."
+        raise TrainingError(f"train.attention must be auto or {known[0]} for this model; got {setting}.", fix=fix)
     if setting != "auto":
         return Choice(setting, "as set")
+    if len(known) == 1:
+        return Choice(known[0], "the model has no other")
     if device == "cpu" and long_tokens <= EAGER_LIMIT:
         return Choice("eager", f"on a CPU eager trains faster at {long_tokens} tokens (95th percentile)")
     return Choice("sdpa", f"fused attention for {device} at {long_tokens} tokens (95th percentile)")

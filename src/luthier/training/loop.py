@@ -165,8 +165,11 @@ class Fit:
         self.before_save = before_save
         self.position = Position()
         self.total = sum(len(order(epoch)) for epoch in range(numbers.epochs))
+        fixed = [parameter for parameter in model.backbone.parameters() if not parameter.requires_grad]
         with seeded(torch_seed(numbers.seed, "method")):
             method.set_up(model, self.total)
+        for parameter in fixed:  # such as the sines of a position table, which no method may move
+            parameter.requires_grad_(False)
         self.held = (
             None if used_rows is None or world.sharded else hold_used(model.backbone, torch.from_numpy(used_rows))
         )

@@ -10,45 +10,28 @@ import numpy as np
 import pytest
 import torch
 from tests.tiny import project
+from tests.tiny_families import config_of
 from tests.unit.training.test_loop import features
-from transformers import (
-    AutoModel,
-    BertConfig,
-    DistilBertConfig,
-    ElectraConfig,
-    LlamaConfig,
-    PreTrainedConfig,
-    Qwen2Config,
-    RobertaConfig,
-)
+from transformers import AutoModel, PreTrainedConfig
 
 import luthier
 from luthier.models.assembly import seeded
+from luthier.models.tuning.layouts import LAYOUTS
 from luthier.models.views import SPLITTABLE, lower, upper
 from luthier.pipeline.run import open_project
 from luthier.pipeline.training import TrainJob, choose, forward
 from luthier.training.states import NAME, FrozenFeatures, frozen_features
 
-SMALL: dict[str, Any] = {
-    "vocab_size": 60,
-    "hidden_size": 16,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 2,
-    "intermediate_size": 24,
-    "max_position_embeddings": 48,
-}
+LAYERS = {"distilbert": {"n_layers": 3}}
 CONFIGS: dict[str, PreTrainedConfig] = {
-    "bert": BertConfig(**SMALL),
-    "roberta": RobertaConfig(**SMALL),
-    "electra": ElectraConfig(**SMALL, embedding_size=8),
-    "distilbert": DistilBertConfig(vocab_size=60, dim=16, n_layers=3, n_heads=2, hidden_dim=24),
-    "llama": LlamaConfig(**SMALL),
-    "qwen2": Qwen2Config(**SMALL, num_key_value_heads=2),
+    name: config_of(name, vocabulary=60, positions=48, **LAYERS.get(name, {"num_hidden_layers": 3}))
+    for name in sorted(SPLITTABLE)
 }
 
 
 def test_every_type_that_can_be_split_is_tried() -> None:
     assert CONFIGS.keys() == SPLITTABLE
+    assert all(len(LAYOUTS[name].lists) == 1 for name in SPLITTABLE)
 
 
 @pytest.mark.parametrize("layers", [1, 2])

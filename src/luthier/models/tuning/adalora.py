@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import annotated_types as at
 
 from luthier.models.tuning.base import Method, setting
 from luthier.models.tuning.layouts import Targets, layout_of
-from luthier.models.tuning.low_rank import MERGE, TARGETS
+from luthier.models.tuning.low_rank import MERGE, NO_LINEAR_ATTENTION, TARGETS
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -68,6 +68,7 @@ class AdaLora(Method):
     """
 
     settings = AdaLoraSettings
+    refused: ClassVar[Mapping[str, str]] = NO_LINEAR_ATTENTION
     needs_layout = True
 
     def set_up(self, model: TaskModel, total_steps: int) -> None:

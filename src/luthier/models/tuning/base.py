@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from luthier.models.assembly import TaskModel
 
 T = TypeVar("T")
+SHARED_LAYERS = {"albert": "its layers share one set of weights, so that they cannot be told apart"}
+"""Why a method that treats layers differently does not go with a model type."""
 
 
 def setting(default: T, description: str) -> T:
@@ -105,7 +107,12 @@ class Method:
 
 
 def layers_of(config: Mapping[str, Any]) -> int:
-    """Return the number of layers that a model's `config.json` names."""
+    """Return the number of layers that a model's `config.json` names; those of encoder and decoder together."""
+    if config.get("is_encoder_decoder"):
+        if "encoder_layers" in config:
+            return int(config["encoder_layers"]) + int(config["decoder_layers"])
+        if "num_layers" in config:
+            return int(config["num_layers"]) + int(config.get("num_decoder_layers") or config["num_layers"])
     for key in ("num_hidden_layers", "n_layers", "n_layer"):
         if key in config:
             return int(config[key])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import annotated_types as at
 
@@ -37,11 +38,14 @@ class Houlsby(Method):
     """
 
     settings = BottleneckSettings
+    refused: ClassVar[Mapping[str, str]] = {
+        "xlnet": "its attention is no linear layer that an adapter could stand behind"
+    }
     needs_layout = True
 
     def places(self, layout: Layout) -> tuple[str, ...]:
         """Return the matrices of a layer behind which an adapter stands."""
-        return (layout.attention[-1], layout.feed_forward[-1])
+        return (*layout.outputs_of_attention, *layout.outputs_of_feed_forward)
 
     def set_up(self, model: TaskModel, total_steps: int) -> None:
         """Put the adapters in, and freeze the rest."""
@@ -70,6 +74,8 @@ class Pfeiffer(Houlsby):
         Pfeiffer et al. 2021, "AdapterFusion: Non-Destructive Task Composition for Transfer Learning".
     """
 
+    refused: ClassVar[Mapping[str, str]] = {}
+
     def places(self, layout: Layout) -> tuple[str, ...]:
         """Return the last matrix of a layer."""
-        return (layout.feed_forward[-1],)
+        return layout.outputs_of_feed_forward

@@ -41,6 +41,11 @@ class Adapted(nn.Module):
         self.base = base
         self.adapter = adapter
 
+    @property
+    def weight(self) -> Tensor:
+        """The pretrained layer's matrix: some models look at its type."""
+        return self.base.weight  # type: ignore[return-value]
+
     def forward(self, states: Tensor) -> Tensor:
         """Return the adapted output of the pretrained layer."""
         adapted: Tensor = self.adapter(self.base(states))

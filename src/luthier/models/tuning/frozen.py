@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import annotated_types as at
 
 from luthier.errors import ModelError
-from luthier.models.tuning.base import Method, layers_of, setting
+from luthier.models.tuning.base import SHARED_LAYERS, Method, layers_of, setting
 
 if TYPE_CHECKING:
     from luthier.models.assembly import TaskModel
@@ -47,6 +47,7 @@ class Freeze(Method):
     """Embeddings and the lowest layers stay as they are; the layers above and the heads move."""
 
     settings = FreezeSettings
+    refused: ClassVar[Mapping[str, str]] = SHARED_LAYERS
     needs_layout = True
 
     def frozen_layers(self, config: Mapping[str, Any]) -> int:
@@ -80,7 +81,9 @@ class BitFit(Method):
         Language-models".
     """
 
-    refused: ClassVar[Mapping[str, str]] = {"llama": "its layers have no biases"}
+    refused: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        ("llama", "modernbert", "qwen3", "t5"), "its layers have no biases"
+    )
 
     def set_up(self, model: TaskModel, total_steps: int) -> None:
         """Freeze all but biases, those of LayerNorms included."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import annotated_types as at
 
-from luthier.models.tuning.base import Method, setting
+from luthier.models.tuning.base import SHARED_LAYERS, Method, setting
 
 if TYPE_CHECKING:
     from luthier.models.assembly import TaskModel
@@ -44,6 +45,7 @@ class LayerDecay(Method):
     """
 
     settings = LayerDecaySettings
+    refused: ClassVar[Mapping[str, str]] = SHARED_LAYERS
     needs_layout = True
 
     def set_up(self, model: TaskModel, total_steps: int) -> None:

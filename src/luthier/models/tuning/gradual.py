@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import annotated_types as at
 
-from luthier.models.tuning.base import Method, setting
+from luthier.models.tuning.base import SHARED_LAYERS, Method, setting
 
 if TYPE_CHECKING:
     from luthier.models.assembly import TaskModel
@@ -39,6 +40,7 @@ class Gradual(Method):
     """
 
     settings = GradualSettings
+    refused: ClassVar[Mapping[str, str]] = SHARED_LAYERS
     needs_layout = True
     _free = -1
 

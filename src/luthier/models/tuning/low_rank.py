@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -19,6 +20,7 @@ TARGETS = (
     "Which matrices of each layer get an update: those that make queries and values, all of the attention, or all "
     "of the layer."
 )
+NO_LINEAR_ATTENTION = {"xlnet": "its attention is made of tensors that no update can stand beside"}
 MERGE = "Fold the update into the weights of the bundle, so it is a plain model; false keeps it apart as an adapter."
 
 
@@ -49,6 +51,7 @@ class Lora(Method):
     """
 
     settings: ClassVar[type | None] = LoraSettings
+    refused: ClassVar[Mapping[str, str]] = NO_LINEAR_ATTENTION
     needs_layout = True
     rank_stabilised: ClassVar[bool] = False
     decomposed: ClassVar[bool] = False

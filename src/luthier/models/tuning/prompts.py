@@ -18,6 +18,13 @@ if TYPE_CHECKING:
 NOT_WRITTEN = {
     "text-generation": "answers are written token by token, and PEFT would put the virtual tokens before each one"
 }
+NO_OUTER_KEYS = {
+    **dict.fromkeys(
+        ("albert", "deberta-v2", "distilbert", "modernbert", "xlnet"),
+        "its attention takes no keys and values from outside",
+    ),
+    **dict.fromkeys(("bart", "marian", "t5"), "its encoder takes no keys and values from outside"),
+}
 TOKENS = "Virtual tokens; each takes one of the model's positions, so texts may be that much shorter."
 
 
@@ -74,7 +81,7 @@ class Prefix(_VirtualTokens):
     """
 
     settings = PrefixSettings
-    refused: ClassVar[Mapping[str, str]] = {"distilbert": "its attention takes no keys and values from outside"}
+    refused: ClassVar[Mapping[str, str]] = NO_OUTER_KEYS
 
     def set_up(self, model: TaskModel, total_steps: int) -> None:
         """Put the prefix before the backbone."""
@@ -141,6 +148,7 @@ def _wrap(model: TaskModel, kind: str, **settings: Any) -> None:
     known["num_attention_heads"] = config.num_attention_heads
     with quiet_peft() as peft:
         chosen = getattr(peft, kind)(task_type="FEATURE_EXTRACTION", **{**known, **settings})
+        model.backbone.requires_grad_(False)  # PEFT passes by what is a parameter of the model itself
         wrapped = peft.get_peft_model(model.backbone, chosen, adapter_name=ADAPTER)
     wrapped.register_forward_hook(_cut, with_kwargs=True)
     model.backbone = wrapped

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from luthier.models.tuning.base import Method, setting
 from luthier.models.tuning.layouts import layout_of
-from luthier.models.tuning.low_rank import MERGE
+from luthier.models.tuning.low_rank import MERGE, NO_LINEAR_ATTENTION
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,6 +34,7 @@ class Ia3(Method):
     """
 
     settings = Ia3Settings
+    refused: ClassVar[Mapping[str, str]] = NO_LINEAR_ATTENTION
     needs_layout = True
 
     def set_up(self, model: TaskModel, total_steps: int) -> None:
@@ -42,7 +44,7 @@ class Ia3(Method):
         from luthier.models.tuning.injected import inject
 
         layout = layout_of(model.backbone)
-        last = layout.feed_forward[-1:]
+        last = layout.outputs_of_feed_forward
         config = IA3Config(
             target_modules=layout.pattern((*layout.key_value, *last)),
             feedforward_modules=layout.pattern(last),
