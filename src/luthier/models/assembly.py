@@ -15,6 +15,7 @@ from luthier.data.draws import torch_seed
 from luthier.errors import ModelError
 from luthier.models.causal import next_token_states
 from luthier.models.families import Family, family_for
+from luthier.models.first_token import first_only
 from luthier.models.heads import LanguageModelHead, build_head
 from luthier.models.source import ModelSource, quiet_transformers
 from luthier.tasks.base import HeadSpec
@@ -47,6 +48,7 @@ class TaskModel(nn.Module):
         self.heads = nn.ModuleDict(dict(heads))
         self.upper: list[nn.Module] = []
         """In training over kept states: what goes on from them, in a list so that it is no part of this module."""
+        self.reads_first = all(getattr(head, "pooling", None) == "first" for head in heads.values())
         self.predicts_tokens = any(isinstance(head, LanguageModelHead) for head in heads.values())
         for head in heads.values():
             if isinstance(head, LanguageModelHead):
@@ -63,15 +65,19 @@ class TaskModel(nn.Module):
         if self.predicts_tokens:
             states = next_token_states(self.backbone, batch)
         elif "states" not in batch:
-            states = self.backbone(input_ids=batch["input_ids"], attention_mask=mask).last_hidden_state  # (B, T, H)
+            states = self._reader(self.backbone)(input_ids=batch["input_ids"], attention_mask=mask).last_hidden_state
         elif self.upper:
-            states = self.upper[0](inputs_embeds=batch["states"], attention_mask=mask).last_hidden_state
+            states = self._reader(self.upper[0])(inputs_embeds=batch["states"], attention_mask=mask).last_hidden_state
         else:
             states = batch["states"]
         outputs: dict[str, Tensor] = {}
         for head in self.heads.values():
             outputs.update(head(states, batch))
         return outputs
+
+    def _reader(self, backbone: nn.Module) -> nn.Module:
+        """Return what makes the states that the heads read: all, (B, T, H), or the first token's, (B, 1, H)."""
+        return first_only(backbone) if self.reads_first else backbone
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from luthier.artifacts.files import fingerprint, home
 from luthier.config import TrainStage
 from luthier.models.assembly import TaskModel
+from luthier.models.first_token import first_only
 from luthier.models.tuning.base import layers_of
 from luthier.models.tuning.table import build_method
 from luthier.models.views import SPLITTABLE, lower, upper
@@ -38,9 +40,10 @@ def choose_frozen(prepared: Prepared) -> Choice | None:
         return Choice(COMPUTED, "every process holds a part of each layer")
     if model_type not in SPLITTABLE:
         return Choice(COMPUTED, f"how to go on from kept states is not known for {model_type} models")
-    features, index = prepared.part("train")
+    features, _ = prepared.part("train")
     if set(features.fields) != {"input_ids"}:
         return Choice(COMPUTED, "the features hold more than one sequence a row")
+    index = np.concatenate([prepared.part(split)[1] for split in ("train", "validation")])
     size = int(features.total_cost[index].sum()) * _width(prepared) * 4
     home().mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(home()).free
@@ -85,11 +88,18 @@ def keep_states(
         fingerprint(made_from),
         features,
         index,
-        model.backbone if whole else lower(model.backbone, depth),
+        _below(model, depth, whole=whole, reduced=reduce is not None),
         hidden=_width(prepared),
         precision=choices["precision"].value,
         reduce=reduce,
     )
+
+
+def _below(model: TaskModel, depth: int, *, whole: bool, reduced: bool) -> nn.Module:
+    """Return what computes the states that are kept."""
+    if not whole:
+        return lower(model.backbone, depth)
+    return first_only(model.backbone) if reduced and model.reads_first else model.backbone
 
 
 def _depth(prepared: Prepared) -> int:

@@ -22,6 +22,7 @@ from luthier.data.draws import torch_seed
 from luthier.objectives import Objective
 from luthier.training.dropout import KeyedDropout
 from luthier.training.precision import HalfWeights, autocast
+from luthier.training.threads import threads
 
 RowNumbers = NDArray[np.int64]
 
@@ -122,19 +123,16 @@ class Gradients:
     def _side_by_side(self, jobs: Sequence[tuple[RowNumbers, int, int]]) -> Tensor:
         """Do one micro-batch on each lane."""
         self._pool = self._pool or ThreadPoolExecutor(self.lanes, "lane")
-        threads = torch.get_num_threads()
         moving = [parameter for parameter in self.parameters if parameter.requires_grad]
-        share = max(1, threads // self.lanes)
-        try:
+        share = max(1, torch.get_num_threads() // self.lanes)
+        with threads(None):
             results = list(self._pool.map(lambda job: self._lane(job, moving, share), jobs))
-        finally:
-            torch.set_num_threads(threads)  # MKL's number is one for all threads
         for parameter, *gradients in zip(moving, *(found for _, found in results), strict=True):
             _add_to(parameter, gradients)
         return torch.stack([sums for sums, _ in results]).sum(dim=0)
 
-    def _lane(self, job: tuple[RowNumbers, int, int], moving: Sequence[nn.Parameter], threads: int) -> LaneResult:
-        torch.set_num_threads(threads)
+    def _lane(self, job: tuple[RowNumbers, int, int], moving: Sequence[nn.Parameter], share: int) -> LaneResult:
+        torch.set_num_threads(share)
         loss, sums = self._forward(*job)
         return sums, torch.autograd.grad(loss, moving, allow_unused=True)
 
@@ -144,7 +142,7 @@ class Gradients:
         key = (self.seed, "dropout", step, micro, self.rank)
         alone = self.lanes == 1
         if alone:
-            torch.manual_seed(torch_seed(*key))
+            self._seed(torch_seed(*key))
         draws = KeyedDropout(*key, alone=alone) if self.device.type == "cpu" else nullcontext()
         with autocast(self.precision, self.device, keep_casts=alone), draws:
             terms = self.objective.step(self.model, batch)
@@ -152,6 +150,13 @@ class Gradients:
         with torch.no_grad():
             sums = torch.stack([torch.stack(term).cpu().double() for term in terms.values()]).sum(dim=0)
         return loss, sums
+
+    def _seed(self, seed: int) -> None:
+        """Seed the stream of what draws past `KeyedDropout`; all devices' at once costs a millisecond without a GPU."""
+        if self.device.type == "cpu":
+            torch.default_generator.manual_seed(seed)
+        else:
+            torch.manual_seed(seed)
 
 
 def _add_to(parameter: nn.Parameter, gradients: Sequence[Tensor | None]) -> None:
