@@ -81,10 +81,10 @@ FIRST: Mapping[str, Layer] = {
 """How the last layer computes, by the backbone's class; a wrapped or sharded backbone has another one."""
 
 PASSED_BY: Mapping[Layer, tuple[tuple[str, str], ...]] = {
-    _bert: (("", "Layer"), ("attention", "Attention"), ("attention.self", "SelfAttention")),
-    _distilbert: (("", "TransformerBlock"), ("attention", "DistilBertSelfAttention")),
+    _bert: (("", "{}Layer"), ("attention", "{}Attention"), ("attention.self", "{}SelfAttention")),
+    _distilbert: (("", "TransformerBlock"), ("attention", "{}SelfAttention")),
 }
-"""The modules of a layer whose own `forward` is not called, and how the names of their classes end."""
+"""The modules of a layer whose own `forward` is not called, and their classes; {} is the family, such as `Bert`."""
 
 
 def _class_of(module: nn.Module) -> str:
@@ -94,14 +94,14 @@ def _class_of(module: nn.Module) -> str:
 def _as_published(layer: nn.Module, backbone: Any) -> bool:
     """Return whether a layer computes what its class says: nothing was put in its way, nothing listens inside."""
     config, compute = backbone.config, FIRST[_class_of(backbone)]
-    package = type(backbone).__module__
-    passed_by = [(layer.get_submodule(path), name) for path, name in PASSED_BY[compute]]
+    package, family = type(backbone).__module__, type(backbone).__name__.removesuffix("Model")
+    passed_by = [(layer.get_submodule(path), name.format(family)) for path, name in PASSED_BY[compute]]
     return (
         config._attn_implementation in KERNELS
         and not getattr(config, "is_decoder", False)
         and not config.chunk_size_feed_forward
         and not getattr(layer, "gradient_checkpointing", False)
-        and all(_class_of(one).startswith(package) and type(one).__name__.endswith(name) for one, name in passed_by)
+        and all(_class_of(one) == f"{package}.{name}" for one, name in passed_by)
         and not any(_listened_to(one) for one, _ in passed_by)
     )
 

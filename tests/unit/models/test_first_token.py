@@ -175,13 +175,12 @@ def test_what_is_not_known_takes_the_whole_backbone() -> None:
 LLAMA = {**COMMON, **SIZES["llama"]}
 
 
-def test_a_layer_that_was_changed_takes_the_whole_backbone() -> None:
+@pytest.mark.parametrize("path", ["", "attention", "attention.self"])
+def test_a_layer_of_another_class_takes_the_whole_backbone(path: str) -> None:
     model = model_of("bert")
-
-    class Changed(type(last_layer(model).attention.self)):  # type: ignore[misc]
-        """An attention that may do anything."""
-
-    last_layer(model).attention.self.__class__ = Changed
+    part = last_layer(model).get_submodule(path)
+    kind = type(part)
+    part.__class__ = type(f"FSDP{kind.__name__}", (kind,), {"__module__": kind.__module__})  # as sharding does
     assert widths(model, inputs_of("bert")) == [5]
 
 
