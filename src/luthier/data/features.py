@@ -106,9 +106,11 @@ class Features:
             batch[name], mask = pad([self.row(name, i) for i in indices], field.pad)
             if field.mask:
                 batch[field.mask] = mask
-        for name, values in self.scalar.items():
-            batch[name] = np.asarray(values[indices])
-        return batch
+        return {**batch, **self.scalars(indices)}
+
+    def scalars(self, indices: Sequence[int] | NDArray[np.int64]) -> Batch:
+        """Return (B,) per scalar of some features."""
+        return {name: np.asarray(values[indices]) for name, values in self.scalar.items()}
 
 
 def grouped(group: NDArray[np.integer[Any]]) -> list[NDArray[np.int64]]:

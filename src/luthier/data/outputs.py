@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from luthier.data.batches import Batch, sorted_batches
-from luthier.data.features import Features
 
 Outputs = dict[str, NDArray[Any]]
 MASK = "attention_mask"
 
 
+class Collated(Protocol):
+    """Features as a model sees them."""
+
+    @property
+    def group(self) -> NDArray[np.int64]:
+        """(N,) row number of each."""
+
+    @property
+    def total_cost(self) -> NDArray[np.int64]:
+        """(N,) what a batch's budget is spent on."""
+
+    def collate(self, indices: NDArray[np.int64]) -> Batch:
+        """Return the padded arrays of a batch."""
+
+
 def collect(
-    features: Features,
+    features: Collated,
     index: NDArray[np.int64],
     score: Callable[[Batch], Mapping[str, NDArray[Any]]],
     *,

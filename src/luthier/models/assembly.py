@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from luthier.data.draws import torch_seed
 from luthier.errors import ModelError
 from luthier.models.families import Family, Plain, family_for
+from luthier.models.first_token import first_only
 from luthier.models.heads import HEADS, LanguageModelHead, build_head, head_class
 from luthier.models.reading import READINGS
 from luthier.models.source import ModelSource, quiet_transformers
@@ -51,6 +52,9 @@ class TaskModel(nn.Module):
         self.reading = reading
         self.upper: list[nn.Module] = []
         """In training over kept states: what goes on from them, in a list so that it is no part of this module."""
+        self.reads_first = reading == "states" and all(
+            getattr(head, "pooling", None) == "first" for head in heads.values()
+        )
         kinds = [kind for kind, head in HEADS.items() if any(isinstance(one, head) for one in heads.values())]
         self.per_token = frozenset(name for kind in kinds for name in PER_TOKEN.get(kind, ()))
         """Outputs that a row has for each of its tokens."""
@@ -66,9 +70,9 @@ class TaskModel(nn.Module):
                 (B, T, H) of frozen layers may stand in the place of `input_ids`, see `models.views`.
         """
         if "states" not in batch:
-            states = READINGS[self.reading](self.backbone, batch)
+            states = READINGS[self.reading](self._reader(self.backbone), batch)
         elif self.upper:
-            states = self.upper[0](
+            states = self._reader(self.upper[0])(
                 inputs_embeds=batch["states"], attention_mask=batch["attention_mask"]
             ).last_hidden_state
         else:
@@ -77,6 +81,10 @@ class TaskModel(nn.Module):
         for head in self.heads.values():
             outputs.update(head(states, batch))
         return outputs
+
+    def _reader(self, backbone: nn.Module) -> nn.Module:
+        """Return what makes the states that the heads read: all, (B, T, H), or the first token's, (B, 1, H)."""
+        return first_only(backbone) if self.reads_first else backbone
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ Neither changes the backbone: a view is a shallow copy in which some parts are r
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -38,7 +39,7 @@ def lower(backbone: nn.Module, layers: int) -> nn.Module:
         backbone: of a type in `SPLITTABLE`.
         layers: how many.
     """
-    view = _sliced(backbone, slice(None, layers))
+    view = with_layers(backbone, _layers(backbone)[:layers])
     for name in {name.split(".")[0] for name in parts(backbone)[-1]}:  # a norm above the highest layer
         view._modules[name] = nn.Identity()
     return view
@@ -51,7 +52,7 @@ def upper(backbone: nn.Module, layers: int) -> nn.Module:
         backbone: of a type in `SPLITTABLE`.
         layers: how many are left out.
     """
-    view = _sliced(backbone, slice(layers, None))
+    view = with_layers(backbone, _layers(backbone)[layers:])
     first, *others = layout_of(backbone).embeddings
     view._modules[first] = _Given()
     for name in others:
@@ -60,17 +61,25 @@ def upper(backbone: nn.Module, layers: int) -> nn.Module:
     return view
 
 
-def _sliced(backbone: nn.Module, kept: slice) -> nn.Module:
-    """Return a shallow copy that has some of the layers."""
+def with_layers(backbone: nn.Module, layers: Sequence[nn.Module]) -> nn.Module:
+    """Return a shallow copy that has these layers in the place of its own.
+
+    Args:
+        backbone: of a type in `LAYOUTS`.
+        layers: from the bottom up.
+    """
     view = module = _shallow(backbone)
     *path, last = layout_of(backbone).layers.split(".")
     for name in path:
         child = _shallow(module._modules[name])  # type: ignore[arg-type]
         module._modules[name] = child
         module = child
-    layers = list(module._modules[last].children())  # type: ignore[union-attr]
-    module._modules[last] = nn.ModuleList(layers[kept])
+    module._modules[last] = nn.ModuleList(layers)
     return view
+
+
+def _layers(backbone: nn.Module) -> list[nn.Module]:
+    return list(backbone.get_submodule(layout_of(backbone).layers).children())
 
 
 def _shallow(module: nn.Module) -> nn.Module:

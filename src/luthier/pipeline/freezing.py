@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from luthier.artifacts.files import fingerprint, home
 from luthier.config import TrainStage
 from luthier.models.assembly import TaskModel
 from luthier.models.families import family_for
+from luthier.models.first_token import first_only
 from luthier.models.tuning.base import layers_of
 from luthier.models.tuning.table import build_method
 from luthier.models.views import SPLITTABLE, lower, upper
@@ -42,10 +44,11 @@ def choose_frozen(prepared: Prepared) -> Choice | None:
     head = prepared.task.head(prepared.dataset.targets).kind
     if family_for(model_type, head, where=prepared.model.id).plain[head].reading != "states":
         return Choice(COMPUTED, f"a {head} head reads other states than one for each token of the text")
-    features, index = prepared.part("train")
+    features, _ = prepared.part("train")
     looked_up = {name for name, field in features.fields.items() if field.tokens} | {"token_type_ids"}
     if looked_up & features.fields.keys() != {"input_ids"}:
         return Choice(COMPUTED, "the model reads more than one sequence of tokens a row")
+    index = np.concatenate([prepared.part(split)[1] for split in ("train", "validation")])
     size = int(features.total_cost[index].sum()) * _width(prepared) * 4
     home().mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(home()).free
@@ -90,11 +93,18 @@ def keep_states(
         fingerprint(made_from),
         features,
         index,
-        model.backbone if whole else lower(model.backbone, depth),
+        _below(model, depth, whole=whole, reduced=reduce is not None),
         hidden=_width(prepared),
         precision=choices["precision"].value,
         reduce=reduce,
     )
+
+
+def _below(model: TaskModel, depth: int, *, whole: bool, reduced: bool) -> nn.Module:
+    """Return what computes the states that are kept."""
+    if not whole:
+        return lower(model.backbone, depth)
+    return first_only(model.backbone) if reduced and model.reads_first else model.backbone
 
 
 def _depth(prepared: Prepared) -> int:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from luthier.artifacts.manifest import new_folder
 from luthier.config import TrainStage
 from luthier.config.project import TrainSpec
 from luthier.data.features import Features
-from luthier.data.outputs import collect
+from luthier.data.outputs import Collated, collect
 from luthier.errors import ArtifactError, NonFiniteError, TrainingError
 from luthier.evaluation.kinds import EVALUATIONS
 from luthier.metrics.registry import METRICS
@@ -55,6 +56,7 @@ from luthier.training.memory import fitting_parts, resettable
 from luthier.training.precision import autocast
 from luthier.training.states import FrozenFeatures
 from luthier.training.step_check import padded
+from luthier.training.threads import threads
 from luthier.training.world import LocalWorld, World, processes
 from luthier.version import __version__
 
@@ -70,21 +72,21 @@ def choose(prepared: Prepared) -> Choices:
     features, index = prepared.part("train")
     device = choose_device(spec.device)
     long_tokens = int(np.percentile(features.total_cost[index], 95))
-    threads = spec.threads or torch.get_num_threads()
+    number = spec.threads or torch.get_num_threads()
     tokens = spec.batch_tokens // spec.accumulate // processes()
     frozen = choose_frozen(prepared)
     choices = {
         "device": device,
         "precision": choose_precision(spec.precision, device.value),
         "attention": choose_attention(spec.attention, device.value, long_tokens, _family(prepared).attention),
-        "threads": Choice(str(threads), "as set" if spec.threads else "all that torch sees"),
+        "threads": Choice(str(number), "as set" if spec.threads else "all that torch sees"),
         "lanes": Choice("1", "the rows of a step are compared with each other")
         if OBJECTIVES[prepared.task.objective].whole_batch
-        else Choice("1", "the heads alone are computed in a step")
+        else Choice("1", "the heads alone are computed in a step, on one thread")
         if heads_alone(prepared, frozen)
         else Choice("1", "sharded parameters are gathered for one batch at a time")
         if spec.shard == "fsdp"
-        else choose_lanes(spec.lanes, device.value, threads=threads, tokens=tokens),
+        else choose_lanes(spec.lanes, device.value, threads=number, tokens=tokens),
         **({"frozen": frozen} if frozen else {}),
     }
     if spec.memory_mib is not None:
@@ -126,13 +128,8 @@ def choose_parts(prepared: Prepared, choices: Choices, budget_mib: float) -> Cho
 @contextmanager
 def engine(choices: Mapping[str, Choice]) -> Iterator[None]:
     """Compute with the chosen threads, and keep freed memory between steps; the process is left as it was."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(int(choices["threads"].value))
-    try:
-        with retained():
-            yield
-    finally:
-        torch.set_num_threads(before)
+    with threads(int(choices["threads"].value)), retained():
+        yield
 
 
 @dataclass(frozen=True)
@@ -208,6 +205,7 @@ class TrainJob:
         prepared, spec = self.prepared, self.spec
         world = world or LocalWorld(self.choices["device"].value)
         kept = self._kept(assembled.model, world) if batches is None else None
+        seen = cache(partial(keep_states, prepared, assembled.model, "validation", self.choices))
         store = None
         if folder is not None and world.rank == 0:
             store = CheckpointStore(
@@ -221,11 +219,11 @@ class TrainJob:
             objective=build_objective(prepared.task.objective, self._objective_settings()),
             features=kept or prepared.part("train")[0],
             order=(lambda _: batches) if batches is not None else prepared.order,
-            numbers=self._numbers(1 if batches is not None else spec.epochs),
+            numbers=self._numbers(1 if batches is not None else spec.epochs, 1 if kept and kept.pooled else None),
             world=world,
             store=store,
             best_folder=None if folder is None or world.rank else folder / "best",
-            validate=None if folder is None else self._validate,
+            validate=None if folder is None else partial(self._validate, kept=seen if kept else None),
             greater_is_better=METRICS[self.metric].greater_is_better,
             used_rows=None if kept or world.sharded else self._rows(world, folder),
             stop=stop,
@@ -252,7 +250,7 @@ class TrainJob:
         told = world.share(None if rows is None else rows.tolist())
         return None if told is None else np.asarray(told, dtype=np.int64)
 
-    def _numbers(self, epochs: int) -> Optimisation:
+    def _numbers(self, epochs: int, threads: int | None) -> Optimisation:
         spec = self.spec
         stopping = spec.early_stopping
         return Optimisation(
@@ -266,6 +264,7 @@ class TrainJob:
             clip_norm=spec.clip_norm,
             accumulate=int(self.choices["accumulate"].value) if "accumulate" in self.choices else spec.accumulate,
             lanes=int(self.choices["lanes"].value),
+            threads=threads,
             precision=self.choices["precision"].value,
             validate=spec.validations_per_epoch,
             patience=stopping.patience if stopping else None,
@@ -301,12 +300,20 @@ class TrainJob:
             )
         return [given.get(label, 1.0) for label in labels]
 
-    def _validate(self, model: TaskModel) -> dict[str, float]:
-        """Return the deciding metric first, then log loss and accuracy, on the validation split."""
-        features, index = self.prepared.part("validation")
+    def _validate(
+        self, model: TaskModel, *, kept: Callable[[], FrozenFeatures | None] | None = None
+    ) -> dict[str, float]:
+        """Return the deciding metric first, then log loss and accuracy, on the validation split.
+
+        Args:
+            model: to judge.
+            kept: gives the split's features with kept states, which are computed at the first validation.
+        """
         task, dataset = self.prepared.task, self.prepared.dataset
-        outputs = forward(model, features, index, precision=self.choices["precision"].value)
-        scored = Scored(outputs, features, index, dataset.inputs_of("validation", task))
+        whole, index = self.prepared.part("validation")
+        states = None if kept is None else kept()
+        outputs = forward(model, states or whole, index, precision=self.choices["precision"].value)
+        scored = Scored(outputs, whole, index, dataset.inputs_of("validation", task))
         evaluation = EVALUATIONS[task.evaluation]()
         wanted = list(dict.fromkeys([self.metric, task.headline, evaluation.loss]))
 
@@ -366,7 +373,7 @@ def rows_of_start(rows: NDArray[np.int64] | None, folder: Path | None) -> NDArra
 
 
 def forward(
-    model: TaskModel, features: Features, index: NDArray[np.int64], *, precision: str
+    model: TaskModel, features: Collated, index: NDArray[np.int64], *, precision: str
 ) -> dict[str, NDArray[Any]]:
     """Return a model's outputs for some features at a precision, without gradients."""
     device = next(model.parameters()).device

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,26 +19,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from luthier.data.draws import torch_seed
+from luthier.data.outputs import Collated
 from luthier.objectives import Objective
 from luthier.training.dropout import KeyedDropout
 from luthier.training.precision import HalfWeights, autocast
+from luthier.training.threads import threads
 
 RowNumbers = NDArray[np.int64]
-
-
-class Collated(Protocol):
-    """Features as the loop sees them."""
-
-    @property
-    def group(self) -> RowNumbers:
-        """(N,) row number of each."""
-
-    @property
-    def total_cost(self) -> RowNumbers:
-        """(N,) what a batch's budget is spent on."""
-
-    def collate(self, indices: RowNumbers) -> Mapping[str, NDArray[Any]]:
-        """Return the padded arrays of a batch."""
 
 
 LaneResult = tuple[Tensor, Sequence[Tensor | None]]
@@ -122,19 +109,16 @@ class Gradients:
     def _side_by_side(self, jobs: Sequence[tuple[RowNumbers, int, int]]) -> Tensor:
         """Do one micro-batch on each lane."""
         self._pool = self._pool or ThreadPoolExecutor(self.lanes, "lane")
-        threads = torch.get_num_threads()
         moving = [parameter for parameter in self.parameters if parameter.requires_grad]
-        share = max(1, threads // self.lanes)
-        try:
+        share = max(1, torch.get_num_threads() // self.lanes)
+        with threads(None):
             results = list(self._pool.map(lambda job: self._lane(job, moving, share), jobs))
-        finally:
-            torch.set_num_threads(threads)  # MKL's number is one for all threads
         for parameter, *gradients in zip(moving, *(found for _, found in results), strict=True):
             _add_to(parameter, gradients)
         return torch.stack([sums for sums, _ in results]).sum(dim=0)
 
-    def _lane(self, job: tuple[RowNumbers, int, int], moving: Sequence[nn.Parameter], threads: int) -> LaneResult:
-        torch.set_num_threads(threads)
+    def _lane(self, job: tuple[RowNumbers, int, int], moving: Sequence[nn.Parameter], share: int) -> LaneResult:
+        torch.set_num_threads(share)
         loss, sums = self._forward(*job)
         return sums, torch.autograd.grad(loss, moving, allow_unused=True)
 
@@ -144,7 +128,7 @@ class Gradients:
         key = (self.seed, "dropout", step, micro, self.rank)
         alone = self.lanes == 1
         if alone:
-            torch.manual_seed(torch_seed(*key))
+            self._seed(torch_seed(*key))
         draws = KeyedDropout(*key, alone=alone) if self.device.type == "cpu" else nullcontext()
         with autocast(self.precision, self.device, keep_casts=alone), draws:
             terms = self.objective.step(self.model, batch)
@@ -152,6 +136,13 @@ class Gradients:
         with torch.no_grad():
             sums = torch.stack([torch.stack(term).cpu().double() for term in terms.values()]).sum(dim=0)
         return loss, sums
+
+    def _seed(self, seed: int) -> None:
+        """Seed the stream of what draws past `KeyedDropout`; all devices' at once costs a millisecond without a GPU."""
+        if self.device.type == "cpu":
+            torch.default_generator.manual_seed(seed)
+        else:
+            torch.manual_seed(seed)
 
 
 def _add_to(parameter: nn.Parameter, gradients: Sequence[Tensor | None]) -> None:

@@ -25,13 +25,14 @@ from luthier.artifacts.checkpoint import PREFIX, Checkpoint, CheckpointStore
 from luthier.artifacts.manifest import new_folder, read_manifest, seal, verify_files
 from luthier.data.batches import pieces
 from luthier.data.draws import torch_seed
+from luthier.data.outputs import Collated
 from luthier.errors import ArtifactError, NonFiniteError, TrainingError
 from luthier.models.assembly import TaskModel, seeded
 from luthier.models.embedding import hold_used, whole_table
 from luthier.models.tuning.base import Method
 from luthier.objectives import Objective
 from luthier.training.events import Event, Finished, Resumed, Saved, Skipped, StepDone, Stopped, Validated
-from luthier.training.gradients import Collated, Gradients
+from luthier.training.gradients import Gradients
 from luthier.training.schedule import factor
 from luthier.training.sharding import is_sharded
 from luthier.training.tensors import (
@@ -44,6 +45,7 @@ from luthier.training.tensors import (
     save_model,
     save_optimiser,
 )
+from luthier.training.threads import threads
 from luthier.training.world import World
 
 Order = Callable[[int], Sequence[NDArray[np.int64]]]
@@ -64,6 +66,7 @@ class Optimisation:
         clip_norm: largest norm of the mean gradient, or None.
         accumulate: micro-batches, one after another, that a step is cut into on each rank.
         lanes: parts of a micro-batch that are computed side by side, see `training.gradients`.
+        threads: inside the operations of a step; None leaves it to the process.
         precision: `fp32` or `bf16` (autocast; parameters and optimiser stay fp32).
         validate: validations per epoch.
         patience: validations without progress before training ends, or None.
@@ -83,6 +86,7 @@ class Optimisation:
     clip_norm: float | None = 1.0
     accumulate: int = 1
     lanes: int = 1
+    threads: int | None = None
     precision: str = "fp32"
     validate: int = 1
     patience: int | None = None
@@ -198,13 +202,15 @@ class Fit:
     def __iter__(self) -> Iterator[Event]:
         """Train from the newest checkpoint, or from the start, to the end or a stop."""
         yield from self._resume()
+        self.model.train()
         now = self.position
         saved_at = mark = time.monotonic()
         while now.epoch < self.numbers.epochs and not now.stopped_early:
             batches = self.order(now.epoch)
             looks = self._looks(len(batches))
             while now.index < len(batches) and not now.stopped_early:
-                event = self._step(batches[now.index])
+                with threads(self.numbers.threads):
+                    event = self._step(batches[now.index])
                 now.seconds += time.monotonic() - mark
                 mark = time.monotonic()
                 yield self._timed(event)
@@ -230,7 +236,8 @@ class Fit:
         scale = factor(numbers.schedule, now.step, total=self.total, warmup=numbers.warmup)
         for group, peak in zip(self.optimiser.param_groups, self.peaks, strict=True):
             group["lr"] = peak * scale
-        self.model.train()
+        if not self.model.training:
+            self.model.train()
         self.method.before_step(self.model, now.step)
         self.optimiser.zero_grad(set_to_none=True)
         parts = pieces(rows, self.cost, world.size * numbers.accumulate * numbers.lanes)

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,10 +24,12 @@ from luthier.data.batches import Batch, sorted_batches
 from luthier.data.features import Features
 from luthier.errors import ArtifactError
 from luthier.training.gradients import to_torch
-from luthier.training.precision import autocast
+from luthier.training.precision import HalfWeights, autocast
+from luthier.training.threads import threads
 
 NAME = "states.bin"
-TOKENS = 8192
+TOKENS, LANE_TOKENS = 8192, 2048
+"""Of a batch, padding included; of a lane's batch on a CPU."""
 
 IntArray = NDArray[np.int64]
 Reduce = Callable[[Tensor, Tensor], Tensor]
@@ -61,14 +63,16 @@ class FrozenFeatures:
 
     def collate(self, indices: Sequence[int] | IntArray) -> Batch:
         """Return `states` (B, T, H), their mask (B, T), and the scalars of some features."""
+        if self.pooled:
+            states = self.states[self.offsets[indices]][:, None]
+            mask = np.ones(states.shape[:2], dtype=np.int64)
+            return {**self.features.scalars(indices), "attention_mask": mask, "states": states}
         batch = dict(self.features.collate(indices))
         del batch["input_ids"]
         rows = [self.states[self.offsets[i] : self.offsets[i + 1]] for i in indices]
         states = np.zeros((len(rows), max(map(len, rows), default=0), self.states.shape[1]), dtype=np.float32)
         for place, row in enumerate(rows):
             states[place, : len(row)] = row
-        if self.pooled:
-            batch["attention_mask"] = np.ones(states.shape[:2], dtype=np.int64)
         return {**batch, "states": states}
 
 
@@ -124,15 +128,27 @@ def _fill(
     precision: str,
     reduce: Reduce | None,
 ) -> None:
+    """Write the states of some features, in as many lanes as there are threads (see `training.gradients`)."""
     device = next(backbone.parameters()).device
+    lanes = torch.get_num_threads() if device.type == "cpu" else 1
+    share = torch.get_num_threads() // lanes
     backbone.eval()
-    with torch.inference_mode(), autocast(precision, device):
-        for batch in sorted_batches(features.total_cost[index], TOKENS):
-            rows = index[batch]
-            inputs = to_torch(features.collate(rows), device)
-            mask = inputs["attention_mask"]
+
+    def compute(rows: IntArray) -> None:
+        torch.set_num_threads(share)
+        inputs = to_torch(features.collate(rows), device)
+        mask = inputs["attention_mask"]
+        with torch.inference_mode(), autocast(precision, device, keep_casts=False):
             found = backbone(input_ids=inputs["input_ids"], attention_mask=mask).last_hidden_state.float()
-            kept: Any = reduce(found, mask)[:, None] if reduce else found
-            for place, row in enumerate(rows):
-                start, end = offsets[row], offsets[row + 1]
-                states[start:end] = kept[place, : end - start].cpu().numpy()
+            kept = (reduce(found, mask)[:, None] if reduce else found).cpu().numpy()
+        for place, row in enumerate(rows):
+            start, end = offsets[row], offsets[row + 1]
+            states[start:end] = kept[place, : end - start]
+
+    tokens = LANE_TOKENS if device.type == "cpu" else TOKENS
+    batches = [index[batch] for batch in sorted_batches(features.total_cost[index], tokens)]
+    with threads(None), HalfWeights(backbone, (), precision).in_place(), ThreadPoolExecutor(lanes, "lane") as pool:
+        for _ in pool.map(
+            compute, batches[::-1]
+        ):  # the longest first, so that no lane is left alone with it at the end
+            pass

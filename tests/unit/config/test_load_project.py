@@ -133,7 +133,8 @@ SENTENCES = {
     "split.test, or no rows are left to train on; got 0.5.",
     "  split: {stratified: yes}": 'project.yaml:7 data.split.stratified: must be true or false; got the text "yes". '
     "Write true.",
-    "  columns: {}": "project.yaml:7 data.columns: must be a mapping from text to text, or null, not empty; got an empty block.",
+    "  columns: {}": "project.yaml:7 data.columns: must be a mapping from text to text, or null, not empty; "
+    "got an empty block.",
     "  labels: [neg]": "project.yaml:7 data.labels: must be at least 2 different labels; got fewer.",
     "  labels: [neg, neg]": "project.yaml:7 data.labels: must be labels that all differ; got neg more than once.",
     "  labels: [neg, 1]": "project.yaml:7 data.labels: must be labels of one kind (all text, all whole numbers, or all "

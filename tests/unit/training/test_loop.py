@@ -26,6 +26,7 @@ from luthier.training.events import Finished, Resumed, Saved, Skipped, StepDone,
 from luthier.training.gradients import to_torch
 from luthier.training.loop import Fit, Optimisation
 from luthier.training.schedule import factor
+from luthier.training.threads import threads
 from luthier.training.world import LocalWorld
 
 ROWS = 120
@@ -189,6 +190,23 @@ def test_the_best_weights_are_chosen_and_kept(tiny_model: Path, tmp_path: Path) 
     assert run.validate is not None
     assert run.validate(run.model)["accuracy"] == best.metrics["accuracy"]
     assert len(list((tmp_path / "b").iterdir())) <= 2
+
+
+def test_every_step_trains_on_its_threads_also_after_a_validation(tiny_model: Path, tmp_path: Path) -> None:
+    seen = []
+
+    class Watched(Classification):
+        def step(self, model: Any, batch: Any) -> Any:
+            seen.append((model.training, model.backbone.training, torch.get_num_threads()))
+            return super().step(model, batch)
+
+    with threads(3):
+        run = fit(tiny_model, store=tmp_path, objective=Watched(), epochs=2, validate=2, threads=2)
+        looks = sum(isinstance(event, Validated) for event in run)
+        assert torch.get_num_threads() == 3
+    assert looks == 4
+    assert len(seen) > 8
+    assert set(seen) == {(True, True, 2)}
 
 
 def test_early_stopping_ends_after_patience_misses(tiny_model: Path, tmp_path: Path) -> None:
