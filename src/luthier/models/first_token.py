@@ -77,6 +77,7 @@ FIRST: Mapping[str, Layer] = {
     "transformers.models.distilbert.modeling_distilbert.DistilBertModel": _distilbert,
     "transformers.models.electra.modeling_electra.ElectraModel": _bert,
     "transformers.models.roberta.modeling_roberta.RobertaModel": _bert,
+    "transformers.models.xlm_roberta.modeling_xlm_roberta.XLMRobertaModel": _bert,
 }
 """How the last layer computes, by the backbone's class; a wrapped or sharded backbone has another one."""
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-from tests.contracts.test_families import COMMON, batch
-from tests.unit.models.test_tuning import FEW, SIZES
-from transformers import AutoConfig, AutoModel
+from tests.contracts.test_families import batch
+from tests.tiny_families import config_of
+from tests.unit.models.test_tuning import FEW
+from transformers import AutoModel
 
 from luthier.models.assembly import TaskModel, seeded
 from luthier.models.families import FAMILIES
@@ -19,7 +20,7 @@ from luthier.models.tuning.table import build_method
 from luthier.models.views import lower, upper
 from luthier.training.dropout import KeyedDropout
 
-TYPES = ("bert", "distilbert", "electra", "roberta")
+TYPES = ("bert", "distilbert", "electra", "roberta", "xlm-roberta")
 # Methods whose layers stand inside the last one in different ways: plain, beside a matrix, around it, behind it.
 METHODS: dict[str, dict[str, Any]] = {
     "full": {},
@@ -35,7 +36,7 @@ Answer = tuple[torch.Tensor, dict[str, torch.Tensor]]
 
 def model_of(model_type: str, attention: str = "eager", pooling: str = "first", **changed: Any) -> TaskModel:
     with seeded(1):
-        config = AutoConfig.for_model(model_type, **{**COMMON, **SIZES[model_type], **changed})
+        config = config_of(model_type, **changed)
         options = dict(FAMILIES[model_type].backbone_options)
         backbone = AutoModel.from_config(config, attn_implementation=attention, **options)
         for parameter in backbone.parameters():
@@ -45,7 +46,7 @@ def model_of(model_type: str, attention: str = "eager", pooling: str = "first", 
 
 
 def inputs_of(model_type: str) -> dict[str, torch.Tensor]:
-    return batch(1 if model_type == "roberta" else 0)
+    return batch()
 
 
 def answer(model: TaskModel, inputs: dict[str, torch.Tensor]) -> Answer:
@@ -161,7 +162,7 @@ def test_virtual_tokens_take_the_whole_backbone(method: str) -> None:
 
 
 def test_what_is_not_known_takes_the_whole_backbone() -> None:
-    for other in (torch.nn.Linear(2, 2), AutoModel.from_config(AutoConfig.for_model("llama", **LLAMA))):
+    for other in (torch.nn.Linear(2, 2), AutoModel.from_config(config_of("llama"))):
         assert first_only(other) is other
 
     class Changed(type(model_of("bert").backbone)):  # type: ignore[misc]
@@ -170,9 +171,6 @@ def test_what_is_not_known_takes_the_whole_backbone() -> None:
     model = model_of("bert")
     model.backbone.__class__ = Changed
     assert widths(model, inputs_of("bert")) == [5]
-
-
-LLAMA = {**COMMON, **SIZES["llama"]}
 
 
 @pytest.mark.parametrize("path", ["", "attention", "attention.self"])
