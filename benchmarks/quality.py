@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import statistics
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from contestants.job import Job, Measured
+from measurement import Measure
 
 # One pass over the rows, with a rate that falls to zero within it. Of four settings tried on the validation rows of
 # movie-reviews, seed 13, it had the lowest log loss (docs/decisions/speed-tried.md).
@@ -21,7 +22,6 @@ DATA = {
     "movie-reviews": (),
     "tweets": ("data.train=sample:tweets", "name=tweets"),
 }
-Measure = Callable[[str, Job], Measured]
 
 
 def time_to_quality(jobs: Mapping[str, Job], seeds: Sequence[int], measure: Measure) -> dict[str, Any]:

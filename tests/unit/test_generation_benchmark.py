@@ -19,7 +19,7 @@ FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 def _importable(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.syspath_prepend(str(FOLDER))
     yield
-    ours = {"generation", "training", "tables", "machine"}
+    ours = {"generation", "measurement", "training", "tables", "machine"}
     for name in [n for n in sys.modules if n in ours or n.split(".")[0] == "contestants"]:
         del sys.modules[name]
 
@@ -56,7 +56,12 @@ def test_the_summary_takes_medians_and_ratios() -> None:
 
     found = summarise({"chat_trainer": [made_up(s) for s in (50, 100, 20)], "luthier": [made_up(10)]})
     assert found["ratios"] == {"luthier/chat_trainer": 5.0}
-    assert found["contestants"]["chat_trainer"]["rows_per_second"] == {"median": 2.0, "min": 1.0, "max": 5.0}
+    assert found["contestants"]["chat_trainer"]["rows_per_second"] == {
+        "median": 2.0,
+        "min": 1.0,
+        "max": 5.0,
+        "rounds": [2.0, 1.0, 5.0],
+    }
     assert found["contestants"]["luthier"]["padding_share"] == 0.5
     lines = table(found).splitlines()
     assert len(lines) == 4
