@@ -137,33 +137,23 @@ def line(one: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def part(task: str, found: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the lines of a task's table with what was trained."""
+def section(task: str, summary: Mapping[str, Any]) -> str:
+    """Return a task's table with all that its reader must know."""
+    found = summary["tasks"][task]
     trained = next(one for one in found if "steps" in one)
     left_out = [one["method"] for one in found if "refused" in one]
-    return [
-        f"### {TASKS[task].title}",
-        "",
-        f"{TASKS[task].says}, epochs: {trained['epochs']}, one seed; {trained['rows']:,} rows trained in all. Quality "
-        f"is on {trained['validation_rows']:,} validation rows, which also chose the best epoch."
-        + (f" Left out, since it does not run here: {', '.join(left_out)}." if left_out else ""),
-        "",
-        table(task, found),
-        "",
-    ]
-
-
-def section(summary: Mapping[str, Any]) -> str:
-    """Return the tables with all that their reader must know."""
-    tables = [text for task, found in summary["tasks"].items() for text in part(task, found)]
     return "\n".join(
         [
-            "## Measured",
+            f"### {TASKS[task].title}",
             "",
-            "Each method in a process of its own. Time is that of the training steps and, where layers are frozen, of "
-            "computing their states; memory is the largest of the whole process. Read no order into neighbours.",
+            f"{TASKS[task].says}; epochs: {trained['epochs']}, one seed, {trained['rows']:,} rows trained in all. "
+            f"Quality is on {trained['validation_rows']:,} validation rows, which also chose the best epoch; time is "
+            "that of the training steps and, where layers are frozen, of computing their states; memory is the largest "
+            "of the whole process, each method having one of its own. Read no order into neighbours."
+            + (f" Left out, since it does not run here: {', '.join(left_out)}." if left_out else ""),
             "",
-            *tables,
+            table(task, found),
+            "",
             *origin(summary["machine"], summary["setup"], "peft"),
         ]
     )
@@ -210,8 +200,8 @@ def main(given: Sequence[str] | None = None) -> None:
     for task, found in tasks.items() if not options.json else ():
         print(table(task, found), end="\n\n")
     print(json.dumps(summary))
-    if options.write is not None:
-        write_section(options.write, "methods", section(summary))
+    for task in tasks if options.write is not None else ():
+        write_section(options.write, task, section(task, summary))
 
 
 if __name__ == "__main__":

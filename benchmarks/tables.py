@@ -141,8 +141,9 @@ def origin(machine: Mapping[str, Any], setup: Mapping[str, Any], *packages: str)
     versions = ", ".join(f"{name} {machine[name]}" for name in named if machine.get(name))
     threads = f"threads: {setup['threads']}, " if setup.get("threads") else ""
     busy = f" The machine was not idle: load {setup['load_at_start']} at the start." if is_busy(setup) else ""
+    flags = f" ({', '.join(machine['matrix_flags'])})" if machine.get("matrix_flags") else ""
     return [
-        f"Machine: {machine['processor']}, {machine['cores']} cores, {threads}{machine['memory_gib']} GiB, "
+        f"Machine: {machine['processor']}{flags}, {machine['cores']} cores, {threads}{machine['memory_gib']} GiB, "
         f"{machine['system']}. {versions}.{busy}",
         "",
         f"`{setup['command']}`, {setup['date']}.",
