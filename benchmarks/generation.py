@@ -58,20 +58,33 @@ def prepare(options: argparse.Namespace, folder: Path) -> Job:
 
 
 def summarise(rounds: Mapping[str, Sequence[Measured]]) -> dict[str, Any]:
-    """Return medians, and ratios to luthier's median."""
+    """Return medians, and ratios to luthier's median: by the clock, and by processor time."""
+    contestants = {
+        name: {**figures(found), "trained_parameters": found[0].parameters} for name, found in rounds.items()
+    }
+    by_processor = {name: one["rows_per_processor_second"] for name, one in contestants.items()}
+    own = by_processor.pop("luthier", None)
     return {
         "ratios": ratios(rounds),
-        "contestants": {
-            name: {**figures(found), "trained_parameters": found[0].parameters} for name, found in rounds.items()
-        },
+        "processor_ratios": {f"luthier/{n}": round(own / value, 2) for n, value in by_processor.items() if own},
+        "contestants": contestants,
     }
 
 
 def table(summary: Mapping[str, Any]) -> str:
     """Return the figures as a Markdown table."""
-    found = summary["contestants"].items()
-    ratio = summary["ratios"]
-    return grid(SPEED_HEAD, [speed_cells(CHAT_NAMES[name], one, ratio.get(f"luthier/{name}")) for name, one in found])
+    head = [*SPEED_HEAD, "rows per processor second", "Luthier over this"]
+    return grid(head, [_line(name, summary) for name in summary["contestants"]])
+
+
+def _line(name: str, summary: Mapping[str, Any]) -> list[str]:
+    one, other = summary["contestants"][name], f"luthier/{name}"
+    by_processor = summary["processor_ratios"].get(other)
+    return [
+        *speed_cells(CHAT_NAMES[name], one, summary["ratios"].get(other)),
+        f"{one['rows_per_processor_second']:.2f}",
+        f"{by_processor:.2f}" if by_processor is not None else "",
+    ]
 
 
 def section(summary: Mapping[str, Any]) -> str:
@@ -84,8 +97,8 @@ def section(summary: Mapping[str, Any]) -> str:
             "`sample:smollm2` (SmolLM2-135M) learns `sample:support-chat`, loss on the completions alone, LoRA of rank "
             "8 on queries and values for all, the same rows and chat template. Each measurement runs in a process of "
             f"its own; the contestants take turns; rounds: {how['rounds']}. Rows/s is rows trained over wall time "
-            f"after {how['warm_steps']} steps of warm-up. Luthier's checkpoints count in its time; the others write "
-            "none.",
+            f"after {how['warm_steps']} steps of warm-up; where others use the machine, rows per second of the "
+            "process's own processor time say more. Luthier's checkpoints count in its time; the others write none.",
             "",
             table(summary),
             "",

@@ -70,18 +70,26 @@ def measure(task: str, name: str, overrides: Sequence[str]) -> dict[str, Any]:
 
 def train(job: TrainJob, assembled: Assembled, folder: Path) -> dict[str, Any]:
     """Train to the end; the model holds the chosen weights afterwards. Return what that took."""
-    from luthier.training.events import Finished
+    from luthier.training.events import Finished, Validated
 
-    began = time.perf_counter()
+    began, mark = time.perf_counter(), time.process_time()
     fit = job.fit(assembled, folder=folder)
     set_up = time.perf_counter() - began  # with it the states of frozen layers are computed
-    finished = [event for event in fit if isinstance(event, Finished)][-1]
+    events, processor = [], 0.0
+    for event in fit:
+        now = time.process_time()
+        processor += 0.0 if isinstance(event, Validated) else now - mark
+        mark = now
+        events.append(event)
+    finished = events[-1]
+    assert isinstance(finished, Finished), "nothing stops this run before its end"
     moving = {name: p.numel() for name, p in assembled.model.named_parameters() if name in fit.kept}
     return {
         "learning_rate": job.spec.learning_rate,
         "trainable": sum(moving.values()),
         "trainable_without_head": sum(size for name, size in moving.items() if not name.startswith("heads.")),
         "seconds": round(finished.seconds + set_up, 1),
+        "processor_seconds": round(processor, 1),
         "epochs": job.spec.epochs,
         "steps": finished.steps,
         "best_step": finished.best_step,
@@ -116,8 +124,8 @@ def methods_of(task: str, only: Sequence[str] | None) -> list[str]:
 
 def table(task: str, found: Sequence[Mapping[str, Any]]) -> str:
     """Return a task's figures as a Markdown table."""
-    head = ["method", "learning rate", "trainable", "beside the head", "peak MiB", "training s", TASKS[task].shown]
-    return grid(head, [line(one) for one in found if "refused" not in one])
+    head = ["method", "learning rate", "trainable", "beside the head", "peak MiB", "training s", "processor s"]
+    return grid([*head, TASKS[task].shown], [line(one) for one in found if "refused" not in one])
 
 
 def line(one: Mapping[str, Any]) -> list[str]:
@@ -125,7 +133,7 @@ def line(one: Mapping[str, Any]) -> list[str]:
     low, high = one["interval"]
     quality = f"{one['quality']:.3f} ({low:.3f} to {high:.3f})"
     if one["method"] == UNTUNED:
-        return ["none: the pretrained model", "", "0", "0", f"{one['peak_mib']:,}", "0", quality]
+        return ["none: the pretrained model", "", "0", "0", f"{one['peak_mib']:,}", "0", "0", quality]
     return [
         f"[`{one['method']}`](../recipes/methods/{one['method']}.yaml)",
         f"{one['learning_rate']:g}",
@@ -133,6 +141,7 @@ def line(one: Mapping[str, Any]) -> list[str]:
         f"{one['trainable_without_head']:,}",
         f"{one['peak_mib']:,}",
         f"{one['seconds']:.0f}",
+        f"{one['processor_seconds']:.0f}",
         quality,
     ]
 
@@ -148,8 +157,9 @@ def section(task: str, summary: Mapping[str, Any]) -> str:
             "",
             f"{TASKS[task].says}; epochs: {trained['epochs']}, one seed, {trained['rows']:,} rows trained in all. "
             f"Quality is on {trained['validation_rows']:,} validation rows, which also chose the best epoch; time is "
-            "that of the training steps and, where layers are frozen, of computing their states; memory is the largest "
-            "of the whole process, each method having one of its own. Read no order into neighbours."
+            "that of the training steps and, where layers are frozen, of computing their states, on the clock and of "
+            "the processor, which says more where others use the machine; memory is the largest of the whole process, "
+            "each method having one of its own. Read no order into neighbours."
             + (f" Left out, since it does not run here: {', '.join(left_out)}." if left_out else ""),
             "",
             table(task, found),

@@ -54,6 +54,7 @@ def figures(measured: Sequence[Measured]) -> dict[str, Any]:
             "max": round(max(speeds), 2),
             "rounds": [round(speed, 2) for speed in speeds],
         },
+        "rows_per_processor_second": round(statistics.median(m.rows / m.cpu_seconds for m in measured), 2),
         "tokens_per_row": round(sum(m.tokens for m in measured) / sum(m.rows for m in measured), 1),
         "padding_share": round(1 - sum(m.tokens for m in measured) / sum(m.padded_tokens for m in measured), 3),
         "cpu_seconds_per_second": round(sum(m.cpu_seconds for m in measured) / sum(m.seconds for m in measured), 2),
@@ -199,7 +200,9 @@ def more_lines(summary: Mapping[str, Any]) -> list[str]:
             f"**Time to equal quality** on {name}: Trainer's defaults, 3 epochs: {found['trainer_accuracy']:.4f} on "
             f"{found['rows']} validation rows in {found['trainer_seconds']:.0f} s; Luthier, one epoch: "
             f"{found['luthier_accuracy']:.4f} in {found['luthier_seconds']:.0f} s. {found['ratio']:.1f} times sooner; "
-            f"difference {mean:+.2f} points ({spread}).",
+            f"difference {mean:+.2f} points ({spread}). Processor time, which others on the machine lengthen less: "
+            f"{found['trainer_processor_seconds']:.0f} s and {found['luthier_processor_seconds']:.0f} s, "
+            f"{found['processor_ratio']:.1f} times.",
         ]
     return lines
 

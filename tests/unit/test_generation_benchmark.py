@@ -52,10 +52,11 @@ def test_the_summary_takes_medians_and_ratios() -> None:
     from generation import summarise, table
 
     def made_up(seconds: float) -> Measured:
-        return Measured(100, 2500, 5000, 5, seconds, seconds, 460_800)
+        return Measured(100, 2500, 5000, 5, seconds, 2 * seconds if seconds > 10 else seconds, 460_800)
 
     found = summarise({"chat_trainer": [made_up(s) for s in (50, 100, 20)], "luthier": [made_up(10)]})
     assert found["ratios"] == {"luthier/chat_trainer": 5.0}
+    assert found["processor_ratios"] == {"luthier/chat_trainer": 10.0}
     assert found["contestants"]["chat_trainer"]["rows_per_second"] == {
         "median": 2.0,
         "min": 1.0,

@@ -30,6 +30,7 @@ def test_the_method_table_names_what_did_not_run(tmp_path, monkeypatch, capsys):
         "trainable_without_head": 663_552,
         "peak_mib": 1151,
         "seconds": 37.6,
+        "processor_seconds": 70.2,
         "steps": 9,
         "best_step": 3,
         "epochs": 2,
@@ -45,7 +46,8 @@ def test_the_method_table_names_what_did_not_run(tmp_path, monkeypatch, capsys):
     methods.main(["--tasks", "movie-reviews", "--only", "lora,qlora", "--rows", "200", "--write", str(page)])
     out = capsys.readouterr().out.splitlines()
     assert json.loads(out[-1])["tasks"] == {"movie-reviews": [lora, found["qlora"]]}
-    row = "| [`lora`](../recipes/methods/lora.yaml) | 0.001 | 812,162 | 663,552 | 1,151 | 38 | 0.857 (0.654 to 0.950) |"
+    figures = "0.001 | 812,162 | 663,552 | 1,151 | 38 | 70 | 0.857 (0.654 to 0.950) |"
+    row = f"| [`lora`](../recipes/methods/lora.yaml) | {figures}"
     assert row in out
     text = page.read_text(encoding="utf-8")
     assert row in text
@@ -97,4 +99,4 @@ def test_the_table_says_what_the_pretrained_model_can_do():
 
     figures = {"peak_mib": 900, "validation_rows": 9, "quality": 10.0, "interval": [9.0, 11.0]}
     text = table("support-chat", [{"method": "untuned", **figures}])
-    assert "| none: the pretrained model |  | 0 | 0 | 900 | 0 | 10.000 (9.000 to 11.000) |" in text
+    assert "| none: the pretrained model |  | 0 | 0 | 900 | 0 | 0 | 10.000 (9.000 to 11.000) |" in text
