@@ -21,6 +21,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -109,6 +111,7 @@ def run_one(task: str, name: str, options: argparse.Namespace) -> dict[str, Any]
     overrides = [f"{key}={value}" for key, value in wanted.items() if value is not None]
     printed = python([str(HERE / "methods.py"), "--measure", task, name, *overrides], options.threads)
     found: dict[str, Any] = json.loads(printed.splitlines()[-1])
+    print(f"{task}: {found}", file=sys.stderr, flush=True)
     return found
 
 
@@ -181,6 +184,7 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--epochs", type=positive, help="passes over them (those of the recipes)")
     parser.add_argument("--chat-rows", type=positive, default=600, help="the same for support-chat (600)")
     parser.add_argument("--chat-epochs", type=positive, default=1, help="the same for support-chat (1)")
+    parser.add_argument("--at-once", type=positive, default=1, help="methods measured side by side (1): no clock then")
     output_options(parser)
     parser.add_argument("--measure", nargs="+", metavar="TASK METHOD OVERRIDE", help=argparse.SUPPRESS)
     return parser.parse_args(given)
@@ -198,9 +202,8 @@ def main(given: Sequence[str] | None = None) -> None:
     load = load_now()
     tasks: dict[str, list[dict[str, Any]]] = {}
     for task in options.tasks:
-        for name in methods_of(task, options.only):
-            print(f"{task}: {name}", file=sys.stderr, flush=True)
-            tasks.setdefault(task, []).append(run_one(task, name, options))
+        with ThreadPoolExecutor(options.at_once) as pool:
+            tasks[task] = list(pool.map(partial(run_one, task, options=options), methods_of(task, options.only)))
     summary = {
         "benchmark": "methods",
         "tasks": tasks,
