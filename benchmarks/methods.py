@@ -184,7 +184,7 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--epochs", type=positive, help="passes over them (those of the recipes)")
     parser.add_argument("--chat-rows", type=positive, default=600, help="the same for support-chat (600)")
     parser.add_argument("--chat-epochs", type=positive, default=1, help="the same for support-chat (1)")
-    parser.add_argument("--at-once", type=positive, default=1, help="methods measured side by side (1): no clock then")
+    parser.add_argument("--at-once", type=positive, default=1, help="methods measured side by side (1)")
     output_options(parser)
     parser.add_argument("--measure", nargs="+", metavar="TASK METHOD OVERRIDE", help=argparse.SUPPRESS)
     return parser.parse_args(given)

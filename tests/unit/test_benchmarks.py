@@ -63,7 +63,7 @@ def test_the_summary_takes_medians_and_ratios():
     }
     assert found["peak_gflops"] == {"bf16": 500.0, "fp32": 100.0}
     # 6 x 10 million parameters x 2,500 tokens in 10 s = 15 GFLOP/s of 500
-    assert found["contestants"]["luthier"]["share_of_bf16_peak"] == 0.03
+    assert found["contestants"]["luthier"]["share_of_peak"] == 0.03
     assert found["contestants"]["script"]["padding_share"] == 0.75
     assert found["contestants"]["luthier"]["cpu_seconds_per_second"] == 2.0
     json.dumps(found)
