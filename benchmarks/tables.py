@@ -10,6 +10,7 @@ from typing import Any
 from contestants import NAMES
 from contestants.job import Measured
 from luthier.metrics.intervals import wilson
+from measurement import BUSY
 
 
 def summarise(
@@ -20,12 +21,15 @@ def summarise(
     Args:
         rounds: `{contestant: its measurement of each round}`.
         whole: `{contestant: its run to the end}`; empty where that was not asked.
-        peaks: `{precision: FLOP/s of each round}`; the best one counts.
+        peaks: `{precision: FLOP/s of each round}`; the best one counts, of the precision that is faster here.
     """
     best = {precision: max(values) for precision, values in peaks.items()}
     found: dict[str, Any] = {
-        "ratios": _ratios(rounds),
-        "contestants": {name: _figures(measured, best["bf16"]) for name, measured in rounds.items()},
+        "ratios": ratios(rounds),
+        "contestants": {
+            name: {**figures(measured), "share_of_peak": _share(measured, max(best.values()))}
+            for name, measured in rounds.items()
+        },
         "peak_gflops": {precision: round(value / 1e9, 1) for precision, value in best.items()},
     }
     for name, measured in whole.items():
@@ -33,28 +37,34 @@ def summarise(
     return found
 
 
-def _ratios(rounds: Mapping[str, Sequence[Measured]]) -> dict[str, float]:
+def ratios(rounds: Mapping[str, Sequence[Measured]]) -> dict[str, float]:
+    """Return `{"luthier/other": Luthier's median over the other's}`."""
     medians = {name: statistics.median(m.rows_per_second for m in found) for name, found in rounds.items()}
     own = medians.pop("luthier", None)
     return {} if own is None else {f"luthier/{name}": round(own / value, 2) for name, value in medians.items()}
 
 
-def _figures(measured: Sequence[Measured], peak: float) -> dict[str, Any]:
+def figures(measured: Sequence[Measured]) -> dict[str, Any]:
+    """Return a contestant's speed over the rounds, and what its batches were like."""
     speeds = [one.rows_per_second for one in measured]
     return {
         "rows_per_second": {
-            "median": round(statistics.median(speeds), 1),
-            "min": round(min(speeds), 1),
-            "max": round(max(speeds), 1),
-            "rounds": [round(speed, 1) for speed in speeds],
+            "median": round(statistics.median(speeds), 2),
+            "min": round(min(speeds), 2),
+            "max": round(max(speeds), 2),
+            "rounds": [round(speed, 2) for speed in speeds],
         },
+        "rows_per_processor_second": round(statistics.median(m.rows / m.cpu_seconds for m in measured), 2),
         "tokens_per_row": round(sum(m.tokens for m in measured) / sum(m.rows for m in measured), 1),
         "padding_share": round(1 - sum(m.tokens for m in measured) / sum(m.padded_tokens for m in measured), 3),
-        "share_of_bf16_peak": round(statistics.median(m.flops_per_second for m in measured) / peak, 3),
         "cpu_seconds_per_second": round(sum(m.cpu_seconds for m in measured) / sum(m.seconds for m in measured), 2),
         "rows": [one.rows for one in measured],
         "steps": [one.steps for one in measured],
     }
+
+
+def _share(measured: Sequence[Measured], peak: float) -> float:
+    return round(statistics.median(m.flops_per_second for m in measured) / peak, 3)
 
 
 def _whole(measured: Measured) -> dict[str, Any]:
@@ -69,29 +79,48 @@ def _whole(measured: Measured) -> dict[str, Any]:
     }
 
 
-def table(summary: Mapping[str, Any]) -> str:
-    """Return the figures as a Markdown table."""
-    with_accuracy = any("whole_run" in figures for figures in summary["contestants"].values())
-    head = ["", "rows/s, median (min to max)", "Luthier over this", "padding", "share of bf16 peak"]
-    if with_accuracy:
-        head += ["test accuracy (95 % interval)", "training, s"]
-    lines = [head, ["---", *["---:"] * (len(head) - 1)]]
-    for name, figures in summary["contestants"].items():
-        lines.append(_line(name, figures, summary["ratios"].get(f"luthier/{name}"), with_accuracy))
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+def grid(head: Sequence[str], lines: Sequence[Sequence[str]], *, names: bool = True) -> str:
+    """Return a Markdown table of figures.
+
+    Args:
+        head: of the columns.
+        lines: cells.
+        names: whether the first column holds names, which stand on the left.
+    """
+    rule = ["---" if names and not place else "---:" for place in range(len(head))]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in [head, rule, *lines])
 
 
-def _line(name: str, figures: Mapping[str, Any], ratio: float | None, with_accuracy: bool) -> list[str]:
-    speed = figures["rows_per_second"]
-    cells = [
-        NAMES[name],
+def speed_cells(name: str, one: Mapping[str, Any], ratio: float | None) -> list[str]:
+    """Return a contestant's name, speed, Luthier's ratio to it, and its padding."""
+    speed = one["rows_per_second"]
+    return [
+        name,
         f"{speed['median']:.1f} ({speed['min']:.1f} to {speed['max']:.1f})",
         f"{ratio:.2f}" if ratio is not None else "",
-        f"{figures['padding_share']:.1%}",
-        f"{figures['share_of_bf16_peak']:.1%}",
+        f"{one['padding_share']:.1%}",
     ]
+
+
+SPEED_HEAD = ("", "rows/s, median (min to max)", "Luthier over this", "padding")
+
+
+def table(summary: Mapping[str, Any]) -> str:
+    """Return the figures as a Markdown table."""
+    with_accuracy = any("whole_run" in one for one in summary["contestants"].values())
+    head = [*SPEED_HEAD, "share of the peak"]
     if with_accuracy:
-        whole = figures.get("whole_run")
+        head += ["test accuracy (95 % interval)", "training, s"]
+    found = summary["contestants"].items()
+    return grid(
+        head, [_line(name, one, summary["ratios"].get(f"luthier/{name}"), with_accuracy) for name, one in found]
+    )
+
+
+def _line(name: str, one: Mapping[str, Any], ratio: float | None, with_accuracy: bool) -> list[str]:
+    cells = [*speed_cells(NAMES[name], one, ratio), f"{one['share_of_peak']:.1%}"]
+    if with_accuracy:
+        whole = one.get("whole_run")
         cells += ["", ""] if whole is None else [_accuracy(whole), f"{whole['seconds']:.0f}"]
     return cells
 
@@ -101,15 +130,35 @@ def _accuracy(whole: Mapping[str, Any]) -> str:
     return f"{whole['accuracy']:.3f} ({low:.3f} to {high:.3f})"
 
 
+def origin(machine: Mapping[str, Any], setup: Mapping[str, Any], *packages: str) -> list[str]:
+    """Return the lines that say on what, when and by which command figures were measured, and beside which load.
+
+    Args:
+        machine: from `machine.describe`.
+        setup: from `measurement.setup`.
+        packages: whose versions matter beside those of Luthier, PyTorch and Transformers.
+    """
+    named = ("luthier", "torch", "transformers", *packages)
+    versions = ", ".join(f"{name} {machine[name]}" for name in named if machine.get(name))
+    threads = f"threads: {setup['threads']}, " if setup.get("threads") else ""
+    busy = f" The machine was not idle: load {setup['load_at_start']} at the start." if is_busy(setup) else ""
+    flags = f" ({', '.join(machine['matrix_flags'])})" if machine.get("matrix_flags") else ""
+    return [
+        f"Machine: {machine['processor']}{flags}, {machine['cores']} cores, {threads}{machine['memory_gib']} GiB, "
+        f"{machine['system']}. {versions}.{busy}",
+        "",
+        f"`{setup['command']}`, {setup['date']}.",
+    ]
+
+
+def is_busy(setup: Mapping[str, Any]) -> bool:
+    """Return whether others used the machine when a measurement began."""
+    return bool(setup.get("load_at_start", 0.0) > BUSY)
+
+
 def section(summary: Mapping[str, Any]) -> str:
     """Return the table with all that its reader must know: how, on what, when, by which command."""
-    machine, peaks = summary["machine"], summary["peak_gflops"]
-    versions = ", ".join(
-        f"{name} {machine[name]}"
-        for name in ("luthier", "torch", "transformers", "accelerate", "python")
-        if machine.get(name)
-    )
-    setup = summary["setup"]
+    setup, peaks = summary["setup"], summary["peak_gflops"]
     return "\n".join(
         [
             "## Training speed",
@@ -123,14 +172,11 @@ def section(summary: Mapping[str, Any]) -> str:
             table(summary),
             "",
             "Share of the peak: 6 FLOPs per non-embedding parameter and real token (padding is no work), over the best "
-            "median of a 4096 x 1024 x 1024 matrix product in the same run: "
+            "median of a 4096 x 1024 x 1024 matrix product in the same run, in whichever precision is faster: "
             f"{peaks['bf16']:.0f} GFLOP/s in bf16, {peaks['fp32']:.0f} in fp32.",
             *more_lines(summary),
             "",
-            f"Machine: {machine['processor']}, {machine['cores']} cores, threads: {setup['threads']}, "
-            f"{machine['memory_gib']} GiB, {machine['system']}. {versions}.",
-            "",
-            f"`{setup['command']}`, {setup['date']}.",
+            *origin(summary["machine"], setup, "accelerate", "python"),
         ]
     )
 
@@ -154,7 +200,9 @@ def more_lines(summary: Mapping[str, Any]) -> list[str]:
             f"**Time to equal quality** on {name}: Trainer's defaults, 3 epochs: {found['trainer_accuracy']:.4f} on "
             f"{found['rows']} validation rows in {found['trainer_seconds']:.0f} s; Luthier, one epoch: "
             f"{found['luthier_accuracy']:.4f} in {found['luthier_seconds']:.0f} s. {found['ratio']:.1f} times sooner; "
-            f"difference {mean:+.2f} points ({spread}).",
+            f"difference {mean:+.2f} points ({spread}). Processor time, which others on the machine lengthen less: "
+            f"{found['trainer_processor_seconds']:.0f} s and {found['luthier_processor_seconds']:.0f} s, "
+            f"{found['processor_ratio']:.1f} times.",
         ]
     return lines
 

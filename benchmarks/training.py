@@ -9,12 +9,7 @@ make every figure meaningless. It needs the extra `luthier[test]` and, after the
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
-import os
-import shlex
-import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,74 +17,54 @@ from pathlib import Path
 from typing import Any
 
 from contestants import NAMES
-from contestants.job import Job, Measured
+from contestants.job import Job
+from measurement import (
+    RECIPES,
+    contest_options,
+    job_of,
+    load_now,
+    machine_and_peaks,
+    measure,
+    names_among,
+    one_round,
+    positive,
+    setup,
+)
 from quality import DATA, head_only, time_to_quality
 from tables import section, summarise, table, write_section
 
-HERE = Path(__file__).resolve().parent
-RECIPE = HERE.parent / "recipes" / "movie-sentiment.yaml"
 PADDED_LENGTH = 128
-PEER_EPOCHS = 3
-SORTED = {"trainer_tuned", "luthier"}
-BUSY = 0.5
-OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
+BY_LENGTH = {"trainer_tuned", "luthier"}
 
 
 def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     """Return the command line's options."""
     parser = argparse.ArgumentParser(description="Rows per second of fine-tuning, against peers, in one run.")
-    parser.add_argument("--rounds", type=_positive, default=3, help="measurements of each contestant")
-    parser.add_argument(
-        "--rows", type=_positive, default=1500, help="rows of a measurement after the warm-up, at least"
-    )
+    contest_options(parser, NAMES, recipe=RECIPES / "movie-sentiment.yaml")
+    parser.add_argument("--rows", type=positive, default=1500, help="rows of a measurement after the warm-up, at least")
     parser.add_argument(
         "--rows-sorted",
-        type=_positive,
+        type=positive,
         default=6400,
         help="the same for those whose batches hold rows of one length, where few batches say little; "
         "multiples of 1600 are whole megabatches of the tuned Trainer",
     )
-    parser.add_argument("--warm-steps", type=_positive, default=5, help="steps before the clock starts")
-    parser.add_argument("--threads", type=_positive, default=None, help="of every contestant; default: physical cores")
-    parser.add_argument("--seed", type=int, default=13, help="of the first round; each round adds one")
-    parser.add_argument("--only", type=_names, default=list(NAMES), help=f"some of {','.join(NAMES)}")
-    parser.add_argument("--project", default=str(RECIPE), help="Luthier's project file")
+    parser.add_argument("--warm-steps", type=positive, default=5, help="steps before the clock starts")
     parser.add_argument("--accuracy", action="store_true", help="train each to its end once more, and test (long)")
     parser.add_argument("--full", action="store_true", help="time to equal quality as well, over --seeds (hours)")
-    parser.add_argument("--seeds", type=_positive, default=5, help="of --full")
-    parser.add_argument("--quality-data", type=_data, default=list(DATA), help=f"of --full: some of {','.join(DATA)}")
+    parser.add_argument("--seeds", type=positive, default=5, help="of --full")
+    parser.add_argument(
+        "--quality-data", type=names_among(DATA), default=list(DATA), help=f"of --full: some of {','.join(DATA)}"
+    )
     parser.add_argument("--no-head", action="store_true", help="leave out training the head alone")
     parser.add_argument(
         "--join",
-        type=_positive,
+        type=positive,
         default=None,
         metavar="TOKENS",
         help="train on long texts instead: rows of one label joined to about this many tokens",
     )
-    parser.add_argument("--json", action="store_true", help="print the JSON line alone")
-    parser.add_argument("--write", type=Path, default=None, help="page whose section is replaced by this run's")
     return parser.parse_args(given)
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1; got {text}")
-    return value
-
-
-def _names(text: str) -> list[str]:
-    names = text.split(",")
-    if unknown := [name for name in names if name not in NAMES]:
-        raise argparse.ArgumentTypeError(f"must be among {', '.join(NAMES)}; got {', '.join(unknown)}")
-    return [name for name in NAMES if name in names]
-
-
-def _data(text: str) -> list[str]:
-    names = text.split(",")
-    if unknown := [name for name in names if name not in DATA]:
-        raise argparse.ArgumentTypeError(f"must be among {', '.join(DATA)}; got {', '.join(unknown)}")
-    return names
 
 
 def join_rows(project: str, tokens: int, path: Path) -> None:
@@ -120,8 +95,6 @@ def join_rows(project: str, tokens: int, path: Path) -> None:
 
 def prepare(options: argparse.Namespace, folder: Path, overrides: Sequence[str] = ()) -> Job:
     """Return the job that all measurements are variations of, with the recipe's own splits in a file."""
-    import psutil
-
     from luthier.pipeline.run import open_project
 
     if options.join:
@@ -139,81 +112,34 @@ def prepare(options: argparse.Namespace, folder: Path, overrides: Sequence[str] 
     longest = int(features.total_cost[index].max())
     padded = options.join or PADDED_LENGTH
     assert longest <= padded, f"the script would cut rows: the longest has {longest} tokens"
-    return Job(
-        project=str(Path(options.project).resolve()),
-        model=str(prepared.model.folder),
-        texts=str(path),
-        max_length=prepared.max_length,
-        padded_length=padded,
-        threads=options.threads or psutil.cpu_count(logical=False) or os.cpu_count() or 1,
-        seed=options.seed,
-        warm_steps=options.warm_steps,
-        rows=options.rows,
-        whole=False,
-        epochs=PEER_EPOCHS,
-        folder="",
-        overrides=tuple(overrides),
-    )
-
-
-def measure(name: str, job: Job) -> Measured:
-    """Return one contestant's measurement, made in a fresh process."""
-    with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
-        job_path, result_path = Path(folder) / "job.json", Path(folder) / "result.json"
-        replace(job, folder=str(Path(folder) / "run")).write(job_path)
-        _python(["-m", "contestants", name, str(job_path), str(result_path)], job.threads)
-        measured = Measured(**json.loads(result_path.read_text(encoding="utf-8")))
-    print(f"  {name}: {measured.rows_per_second:.1f} rows/s over {measured.seconds:.1f} s", file=sys.stderr, flush=True)
-    return measured
-
-
-def _python(command: Sequence[str], threads: int) -> str:
-    """Run Python with equal threads and no network libraries looking outside; return what it printed."""
-    path = os.pathsep.join([str(HERE), str(HERE.parent / "src")])
-    environment = {**os.environ, **OFFLINE, "PYTHONPATH": path, "TOKENIZERS_PARALLELISM": "false"}
-    environment |= {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
-    done = subprocess.run(
-        [sys.executable, *command], env=environment, cwd=HERE, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        sys.exit(f"{shlex.join(command)} failed:\n{done.stderr[-4000:]}")
-    return done.stdout
+    return job_of(options, prepared, path, padded_length=padded, overrides=overrides)
 
 
 def main(given: Sequence[str] | None = None) -> None:
     """Measure, and print one table and one JSON line."""
     options = arguments(given)
-    load = os.getloadavg()[0]
-    if load > BUSY:
-        print(f"warning: the machine is not idle (load {load:.1f}); the figures will mean little", file=sys.stderr)
+    load = load_now()
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
         job = prepare(options, Path(folder))
-        rounds: dict[str, list[Measured]] = {name: [] for name in options.only}
-        peaks: dict[str, list[float]] = {"bf16": [], "fp32": []}
-        machine: dict[str, Any] = {}
+        rounds, limits = [], []
         for number in range(options.rounds):
-            print(f"round {number + 1} of {options.rounds}", file=sys.stderr, flush=True)
-            for name, measured in rounds.items():
-                rows = options.rows_sorted if name in SORTED else options.rows
-                measured.append(measure(name, replace(job, rows=rows, seed=options.seed + number)))
-            found = json.loads(_python([str(HERE / "machine.py"), str(job.threads)], job.threads))
-            machine = found["machine"]
-            for precision, values in peaks.items():
-                values.append(found[precision])
+            rounds.append(one_round(number, options, job, BY_LENGTH, measure))
+            limits.append(machine_and_peaks(job.threads))
         head = {} if options.no_head else head_only(replace(job, rows=options.rows), min(2, options.rounds), measure)
         jobs = {name: prepare(options, Path(folder), DATA[name]) for name in options.quality_data if options.full}
         seeds = range(options.seed, options.seed + options.seeds)
         quality = time_to_quality(jobs, seeds, measure) if options.full else {}
         whole = {name: measure(name, replace(job, whole=True)) for name in options.only if options.accuracy}
-    setup = {
-        "command": shlex.join(["python", "benchmarks/training.py", *(sys.argv[1:] if given is None else given)]),
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "rounds": options.rounds,
-        "warm_steps": options.warm_steps,
-        "threads": job.threads,
-        "load_at_start": round(load, 2),
+    speeds = {name: [one[name] for one in rounds] for name in options.only}
+    peaks = {precision: [one[precision] for one in limits] for precision in ("bf16", "fp32")}
+    summary = {
+        "benchmark": "training",
+        **summarise(speeds, whole, peaks),
+        "machine": limits[-1]["machine"],
+        "setup": setup(
+            "training.py", given, load, rounds=options.rounds, warm_steps=options.warm_steps, threads=job.threads
+        ),
     }
-    summary = {"benchmark": "training", **summarise(rounds, whole, peaks), "machine": machine, "setup": setup}
     if head:
         summary["head_only"] = head
         summary["ratios"]["head_only: luthier/trainer"] = head["ratio"]

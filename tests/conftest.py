@@ -19,7 +19,7 @@ class OutsideConnectionError(AssertionError):
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--long", action="store_true", help="tests/chaos: a fault at every call, 200 kills")
+    parser.addoption("--long", action="store_true", help="tests/chaos: a fault at every call")
 
 
 @pytest.fixture(autouse=True)

@@ -19,7 +19,7 @@ def _importable(monkeypatch):
     for name in [
         n
         for n in sys.modules
-        if n in {"training", "tables", "machine", "quality", "generation", "methods"}
+        if n in {"training", "measurement", "tables", "machine", "quality", "generation", "methods", "rows"}
         or n.split(".")[0] == "contestants"
     ]:
         del sys.modules[name]
@@ -63,7 +63,7 @@ def test_the_summary_takes_medians_and_ratios():
     }
     assert found["peak_gflops"] == {"bf16": 500.0, "fp32": 100.0}
     # 6 x 10 million parameters x 2,500 tokens in 10 s = 15 GFLOP/s of 500
-    assert found["contestants"]["luthier"]["share_of_bf16_peak"] == 0.03
+    assert found["contestants"]["luthier"]["share_of_peak"] == 0.03
     assert found["contestants"]["script"]["padding_share"] == 0.75
     assert found["contestants"]["luthier"]["cpu_seconds_per_second"] == 2.0
     json.dumps(found)
@@ -261,9 +261,10 @@ def test_embeddings_and_frozen_parameters_are_no_work():
 
 
 def test_a_busy_machine_is_named(monkeypatch, capsys, tmp_path):
+    import measurement
     import training
 
-    monkeypatch.setattr(training.os, "getloadavg", lambda: (3.0, 0, 0))
+    monkeypatch.setattr(measurement.os, "getloadavg", lambda: (3.0, 0, 0))
     monkeypatch.setattr(training, "prepare", lambda options, folder: job())
     asked = []
 
@@ -273,7 +274,7 @@ def test_a_busy_machine_is_named(monkeypatch, capsys, tmp_path):
 
     monkeypatch.setattr(training, "measure", measure)
     figures = {"bf16": 1e11, "fp32": 1e11, "machine": {"processor": "x", "cores": 1, "memory_gib": 1, "system": "y"}}
-    monkeypatch.setattr(training, "_python", lambda *_: json.dumps(figures))
+    monkeypatch.setattr(training, "machine_and_peaks", lambda threads: figures)
     page = tmp_path / "benchmarks.md"
     given = ["--rounds", "2", "--only", "trainer,luthier", "--accuracy", "--rows", "9", "--rows-sorted", "11"]
     training.main([*given, "--write", str(page)])
@@ -321,3 +322,25 @@ def test_joined_rows_are_as_long_as_asked_and_hold_one_label(tmp_path, home):
     assert len(rows) > 5
     assert {row["label"] for row in rows} == {"negative", "positive"}
     assert max(len(row["text"].split()) for row in rows) > 15
+
+
+def test_rows_are_reported_with_the_command_that_made_them(monkeypatch, tmp_path, capsys):
+    import rows
+
+    sizes = {"rows": 0, "read": 1.0, "first_step": 2.0, "microseconds_per_row": 3.0, "peak_mib": 4}
+    monkeypatch.setattr(rows, "run_one", lambda size: {**sizes, "rows": size})
+    page = tmp_path / "benchmarks.md"
+    rows.main(["--rows", "10000,20000", "--write", str(page)])
+    assert [one["rows"] for one in json.loads(capsys.readouterr().out.splitlines()[-1])["sizes"]] == [10_000, 20_000]
+    text = page.read_text()
+    assert "| 20,000 | 1.0 | 2.0 | 3.0 | 4 |" in text
+    assert "`python benchmarks/rows.py --rows 10000,20000 --write" in text
+
+
+def test_a_page_says_that_others_used_the_machine():
+    from tables import origin
+
+    machine = {"processor": "x", "cores": 1, "memory_gib": 1, "system": "y"}
+    how = {"command": "c", "date": "d", "load_at_start": 0.2}
+    assert "not idle" not in "".join(origin(machine, how))
+    assert "not idle: load 3.0" in "".join(origin(machine, {**how, "load_at_start": 3.0}))

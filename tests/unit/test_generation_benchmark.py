@@ -19,7 +19,7 @@ FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 def _importable(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.syspath_prepend(str(FOLDER))
     yield
-    ours = {"generation", "training", "tables", "machine"}
+    ours = {"generation", "measurement", "training", "tables", "machine"}
     for name in [n for n in sys.modules if n in ours or n.split(".")[0] == "contestants"]:
         del sys.modules[name]
 
@@ -52,11 +52,17 @@ def test_the_summary_takes_medians_and_ratios() -> None:
     from generation import summarise, table
 
     def made_up(seconds: float) -> Measured:
-        return Measured(100, 2500, 5000, 5, seconds, seconds, 460_800)
+        return Measured(100, 2500, 5000, 5, seconds, 2 * seconds if seconds > 10 else seconds, 460_800)
 
     found = summarise({"chat_trainer": [made_up(s) for s in (50, 100, 20)], "luthier": [made_up(10)]})
     assert found["ratios"] == {"luthier/chat_trainer": 5.0}
-    assert found["contestants"]["chat_trainer"]["rows_per_second"] == {"median": 2.0, "min": 1.0, "max": 5.0}
+    assert found["processor_ratios"] == {"luthier/chat_trainer": 10.0}
+    assert found["contestants"]["chat_trainer"]["rows_per_second"] == {
+        "median": 2.0,
+        "min": 1.0,
+        "max": 5.0,
+        "rounds": [2.0, 1.0, 5.0],
+    }
     assert found["contestants"]["luthier"]["padding_share"] == 0.5
     lines = table(found).splitlines()
     assert len(lines) == 4
