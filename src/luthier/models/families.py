@@ -73,6 +73,16 @@ def _last(architecture: str) -> Plain:
     return Plain(architecture, {"output": "score"}, settings)
 
 
+def _each_token(architecture: str, output: str = "classifier") -> Plain:
+    """Return a classifier of every token: one product behind dropout."""
+    return Plain(architecture, {"output": output}, pretrained={"output": (output,)})
+
+
+def _span(architecture: str) -> Plain:
+    """Return a scorer of every token as start and end of an answer."""
+    return Plain(architecture, {"output": "qa_outputs"}, pretrained={"output": ("qa_outputs",)})
+
+
 def _next_token(architecture: str) -> Plain:
     """Return a language model."""
     return Plain(architecture, {"output": "lm_head"}, reading="next-token", pretrained={"output": ("lm_head",)})
@@ -90,6 +100,8 @@ FAMILIES: dict[str, Family] = {
                 "pooler.dense",
                 "bert.pooler.dense",
             ),
+            "span": _span("BertForQuestionAnswering"),
+            "token-classification": _each_token("BertForTokenClassification"),
         },
         backbone_options=NO_POOLER,
     ),

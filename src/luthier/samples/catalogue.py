@@ -93,7 +93,10 @@ class Sample:
         """Return the lines of the card about what it is made from."""
         pin = self.distribution
         if pin is None:
-            return [("Made from", "code and a seed: it is synthetic"), ("Size", f"about {megabytes(self.disk)} on disk")]
+            return [
+                ("Made from", "code and a seed: it is synthetic"),
+                ("Size", f"about {megabytes(self.disk)} on disk"),
+            ]
         return [
             ("Made from", f"{pin.package} {pin.version} ({pin.registry}), `{pin.filename}`"),
             ("sha256", f"`{pin.sha256}`"),

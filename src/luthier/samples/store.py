@@ -185,10 +185,7 @@ def _build(sample: Sample, archive: Path | None, work: Path) -> None:
     out, scratch = work / "sample", work / "scratch"
     out.mkdir()
     scratch.mkdir()
-    if archive is None:
-        facts = GENERATORS[sample.builder](out)
-    else:
-        facts = BUILDERS[sample.builder](archive, out, scratch)
+    facts = GENERATORS[sample.builder](out) if archive is None else BUILDERS[sample.builder](archive, out, scratch)
     (out / CARD).write_text(sample.card(), "utf-8")
     files = sorted(file for file in out.rglob("*") if file.is_file())
     entries = {

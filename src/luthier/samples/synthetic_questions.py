@@ -13,10 +13,33 @@ from luthier.samples.tables import write_arrow
 SEED = 21
 ROWS = 2400
 UNANSWERABLE = 0.2  # share of the questions whose answer is not in the report
-SHIPS = ("Aurora", "Bittern", "Calypso", "Dolphin", "Egret", "Falcon", "Gannet", "Heron", "Isis", "Juno", "Kestrel", "Lark")
+SHIPS = (
+    "Aurora",
+    "Bittern",
+    "Calypso",
+    "Dolphin",
+    "Egret",
+    "Falcon",
+    "Gannet",
+    "Heron",
+    "Isis",
+    "Juno",
+    "Kestrel",
+    "Lark",
+)
 CAPTAINS = ("Ada Voss", "Ben Okoro", "Cleo Marsh", "Dmitri Ilin", "Elif Aksoy", "Finn Daly", "Gita Rao", "Hugo Blanc")
 PORTS = ("Arden", "Belmora", "Corvo", "Dunmere", "Estrell", "Fallow Bay", "Grayport", "Hollin", "Isden", "Kelso Point")
-GOODS = ("timber", "dried figs", "copper wire", "glass jars", "sea salt", "wool", "coffee beans", "roof tiles", "barley")
+GOODS = (
+    "timber",
+    "dried figs",
+    "copper wire",
+    "glass jars",
+    "sea salt",
+    "wool",
+    "coffee beans",
+    "roof tiles",
+    "barley",
+)
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 COLOURS = ("grey", "dark red", "white", "pale green", "black", "sky blue")
 # Fact → (sentences, questions). {x} is the answer, {ship} the ship that the sentence is about.
@@ -26,7 +49,11 @@ FACTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("Who is the captain of the {ship}?", "Who commands the {ship}?"),
     ),
     "port": (
-        ("The {ship} sailed from {x}.", "{x} was where the {ship} set out.", "The {ship} left the harbour of {x} early."),
+        (
+            "The {ship} sailed from {x}.",
+            "{x} was where the {ship} set out.",
+            "The {ship} left the harbour of {x} early.",
+        ),
         ("Where did the {ship} set out?", "From which port did the {ship} sail?"),
     ),
     "cargo": (
@@ -54,7 +81,12 @@ VALUES: Mapping[str, tuple[str, ...]] = {
     "colour": COLOURS,
     "crew": tuple(str(number) for number in range(11, 60)),
 }
-FILLER = ("The wind turned west.", "Gulls followed for a while.", "The ledger was closed at dusk.", "Rain fell on the quay.")
+FILLER = (
+    "The wind turned west.",
+    "Gulls followed for a while.",
+    "The ledger was closed at dusk.",
+    "Rain fell on the quay.",
+)
 
 
 def build_synthetic_questions(folder: Path) -> dict[str, Any]:

@@ -14,9 +14,49 @@ from luthier.samples.tables import write_arrow
 SEED = 20
 ROWS = 3000
 NONE = "no_relation"
-FIRST = ("Anna", "Bruno", "Chen", "Dalia", "Emeka", "Farah", "Goran", "Hana", "Ivo", "Jun", "Kira", "Luis", "Mei", "Nils")
-LAST = ("Abel", "Brandt", "Castro", "Duval", "Eriksen", "Fontana", "Goto", "Huber", "Ito", "Jansen", "Kaya", "Liu", "Moreau")
-PLACES = ("Arden", "Belmora", "Corvo", "Dunmere", "Estrell", "Fallow Bay", "Grayport", "Hollin", "Isden", "Jorvik Falls")
+FIRST = (
+    "Anna",
+    "Bruno",
+    "Chen",
+    "Dalia",
+    "Emeka",
+    "Farah",
+    "Goran",
+    "Hana",
+    "Ivo",
+    "Jun",
+    "Kira",
+    "Luis",
+    "Mei",
+    "Nils",
+)
+LAST = (
+    "Abel",
+    "Brandt",
+    "Castro",
+    "Duval",
+    "Eriksen",
+    "Fontana",
+    "Goto",
+    "Huber",
+    "Ito",
+    "Jansen",
+    "Kaya",
+    "Liu",
+    "Moreau",
+)
+PLACES = (
+    "Arden",
+    "Belmora",
+    "Corvo",
+    "Dunmere",
+    "Estrell",
+    "Fallow Bay",
+    "Grayport",
+    "Hollin",
+    "Isden",
+    "Jorvik Falls",
+)
 MAKERS = ("Alto", "Borealis", "Cobalt", "Delphin", "Everline", "Fulcrum", "Granite", "Helio", "Indigo", "Juniper")
 KINDS = ("Works", "Bank", "Systems", "Foods", "Motors", "Press")
 # Relation → sentences. {h} is the head and {t} the tail; types stand in TYPES. Both orders occur, so direction counts.

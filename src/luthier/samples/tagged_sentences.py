@@ -22,7 +22,10 @@ SENTENCES = 10  # of a document
 LABELS = {"nr": "PER", "ns": "LOC", "nt": "ORG"}
 # Surnames of two characters that the file writes as a word of their own; any other surname is one character.
 _LONG_SURNAMES = frozenset(
-    "欧阳 诸葛 司马 上官 南宫 司徒 端木 皇甫 尉迟 公孙 慕容 令狐 东方 夏侯 轩辕 长孙 宇文 司空 申屠 淳于 单于 万俟".split()
+    (
+        *("欧阳", "诸葛", "司马", "上官", "南宫", "司徒", "端木", "皇甫", "尉迟", "公孙", "慕容", "令狐"),
+        *("东方", "夏侯", "轩辕", "长孙", "宇文", "司空", "申屠", "淳于", "单于", "万俟"),
+    )
 )
 
 
@@ -61,7 +64,9 @@ def read_words(line: str, number: int) -> list[Word]:
     for piece in line.split():
         word, slash, tag = piece.rpartition("/")
         if not slash or not word or not tag:
-            raise SampleError(f'must hold words with tags, such as 中国/ns; got "{piece}".', where=f"199801.txt:{number}")
+            raise SampleError(
+                f'must hold words with tags, such as 中国/ns; got "{piece}".', where=f"199801.txt:{number}"
+            )
         words.append((word, tag))
     return words
 
@@ -84,7 +89,7 @@ def names_in(words: Sequence[Word]) -> list[Span]:
     found: list[Span] = []
     place = number = 0
     while number < len(words):
-        word, tag = words[number]
+        tag = words[number][1]
         size = _name_words([one for one, other in _run(words, number)]) if tag == "nr" else 1
         end = place + sum(len(one) for one, _ in words[number : number + size])
         if tag in LABELS:
