@@ -267,6 +267,10 @@ class TokenClassification(BaseTask):
             for cells, group in zip(scored.inputs, scored.groups(), strict=True)
         ]
 
+    def plain_texts(self, inputs: Mapping[str, Any]) -> None:
+        """Return nothing: words are joined, and texts are read through windows."""
+        return
+
     def _entities(
         self, document: Document, places: NDArray[np.int64], logits: NDArray[np.float64], targets: Targets
     ) -> Entities:
