@@ -62,6 +62,7 @@ class SplitView:
         full_length: (N,) tokens before the limit.
         unknown: (N,) unknown tokens.
         labelled: (N,) tokens that are learnt; None where a row is learnt as a whole.
+        cut: (N,) whether a row loses tokens to the limit; None where every longer one does.
     """
 
     name: str
@@ -73,6 +74,12 @@ class SplitView:
     full_length: NDArray[np.integer]
     unknown: NDArray[np.integer]
     labelled: NDArray[np.integer] | None = None
+    cut: NDArray[np.integer] | None = None
+
+    def is_cut(self, limit: int) -> NDArray[np.bool_]:
+        """Return (N,) whether a row loses tokens to the length limit."""
+        found: NDArray[np.bool_] = self.full_length > limit if self.cut is None else self.cut > 0
+        return found
 
     def texts(self, positions: IntArray | None = None) -> Iterator[str]:
         """Yield each row's inputs as one text, block by block."""
@@ -149,7 +156,7 @@ def _statistics(view: SplitView, labels: Sequence[str], profile: scripts.ScriptP
         labels={label: int(count) for label, count in zip(labels, counts, strict=bool(labels))},
         tokens=int(view.tokens.sum()),
         length_quantiles={f"{q:g}": int(np.quantile(view.full_length, q, method="higher")) for q in QUANTILES},
-        cut_rows=int((view.full_length > limit).sum()),
+        cut_rows=int(view.is_cut(limit).sum()),
         unknown_share=float(view.unknown.sum() / max(1, view.tokens.sum())),
         scripts={name: round(share, 6) for name, share in profile.shares().items()},
         length_histogram=_histogram(view.full_length),
@@ -193,7 +200,7 @@ def _labels(view: SplitView, train: SplitView, labels: Sequence[str]) -> Iterato
 
 
 def _lengths(view: SplitView, limit: int, positions: int | None) -> Iterator[Finding]:
-    cut = np.flatnonzero(view.full_length > limit)
+    cut = np.flatnonzero(view.is_cut(limit))
     share = len(cut) / max(1, len(view.index))
     if len(cut):
         wanted = int(np.quantile(view.full_length, 0.99, method="higher"))

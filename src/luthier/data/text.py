@@ -80,6 +80,7 @@ class TextEncoder:
         self.max_length = max_length
         self.truncation_side = truncation_side
         self.special_tokens = int(self._tokenizer.num_special_tokens_to_add(False))
+        self.pair_special_tokens = int(self._tokenizer.num_special_tokens_to_add(True))
         self.pad_id = _token_id(self._tokenizer, folder, "pad_token") or 0
         self.pad_type_id = _pad_type_id(folder)
         self.unknown_id = _token_id(self._tokenizer, folder, "unk_token")
@@ -168,14 +169,21 @@ class TextEncoder:
         encoded = self._whole.encode_batch(list(texts), add_special_tokens=special)
         return [np.asarray(item.ids, dtype=np.int32) for item in encoded]
 
-    def shortened(self, text: str, tokens: int) -> str:
-        """Return what is left of a text within some tokens; the truncation side is cut off."""
+    def shortened(self, text: str, tokens: int, *, side: str | None = None) -> str:
+        """Return what is left of a text within some tokens.
+
+        Args:
+            text: any.
+            tokens: that may stay.
+            side: which end is cut off; default the truncation side.
+        """
         offsets = self._whole.encode(text, add_special_tokens=False).offsets
         if len(offsets) <= tokens:
             return text
         if tokens <= 0:
             return ""
-        return text[offsets[-tokens][0] :] if self.truncation_side == "left" else text[: offsets[tokens - 1][1]]
+        cut = self.truncation_side if side is None else side
+        return text[offsets[-tokens][0] :] if cut == "left" else text[: offsets[tokens - 1][1]]
 
     def text(self, ids: Sequence[int] | NDArray[np.integer[Any]]) -> str:
         """Return the text of token ids, special tokens left out."""

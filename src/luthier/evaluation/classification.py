@@ -51,7 +51,7 @@ class ClassificationEvaluation:
 
     def report(self, evidence: Evidence) -> EvalReport:
         """Return the whole evaluation on the test split, after calibration."""
-        scores = self._scores(evidence, evidence.test)
+        scores = self.test_scores(evidence)
         return EvalReport(
             task=evidence.task,
             split=evidence.test.name,
@@ -62,12 +62,12 @@ class ClassificationEvaluation:
             metrics=_with_intervals(scores, metrics_about("labels"), evidence),
             baselines=[_baseline(name, scores, evidence) for name in evidence.baselines],
             slices=list(slices(scores, [("label", [evidence.labels[t] for t in scores.target])], evidence)),
-            blocks=self._blocks(scores, evidence),
+            blocks=self.blocks(scores, evidence),
         )
 
     def predictions(self, evidence: Evidence) -> dict[str, Any]:
         """Return target and predicted labels and every probability per test row."""
-        scores = self._scores(evidence, evidence.test)
+        scores = self.test_scores(evidence)
         labels = np.asarray(evidence.labels, dtype=object)
         columns: dict[str, Any] = {
             "target": labels[scores.target].tolist(),
@@ -82,11 +82,16 @@ class ClassificationEvaluation:
         target = np.asarray([numbers[label] for label in columns["target"]])
         return Scores(target, np.stack([columns[label] for label in labels], axis=1))
 
+    def test_scores(self, evidence: Evidence) -> Scores:
+        """Return the scores of the test rows, after calibration."""
+        return self._scores(evidence, evidence.test)
+
     def _scores(self, evidence: Evidence, split: SplitEvidence) -> Scores:
         logits = split.outputs["logits"]
         return Scores(split.target, softmax(logits, evidence.calibration.get("temperature", 1.0)), logits)
 
-    def _blocks(self, scores: Scores, evidence: Evidence) -> list[Block]:
+    def blocks(self, scores: Scores, evidence: Evidence) -> list[Block]:
+        """Return what the report draws beside metrics and slices."""
         labels = list(evidence.labels)
         counts = confusion(scores.target, scores.predicted, scores.classes).tolist()
         quality = [

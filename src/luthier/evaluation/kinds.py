@@ -9,8 +9,11 @@ from numpy.typing import NDArray
 
 from luthier.artifacts.evaluation import EvalReport
 from luthier.evaluation.classification import ClassificationEvaluation
+from luthier.evaluation.entities import EntityEvaluation
 from luthier.evaluation.evidence import Evidence
+from luthier.evaluation.extraction import ExtractionEvaluation
 from luthier.evaluation.generation import GenerationEvaluation
+from luthier.evaluation.relations import RelationEvaluation
 from luthier.metrics.scores import RowScores
 from luthier.tasks.base import Prediction, Scored, Truth
 
@@ -50,5 +53,8 @@ class Evaluation(Protocol):
 
 EVALUATIONS: dict[str, type[Evaluation]] = {
     "classification": ClassificationEvaluation,
+    "entities": EntityEvaluation,
+    "extraction": ExtractionEvaluation,
     "generation": GenerationEvaluation,
+    "relations": RelationEvaluation,
 }

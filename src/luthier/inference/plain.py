@@ -93,7 +93,21 @@ def _next_token_gap(model: Any, golden: Golden) -> float:
     return _distance(found, golden.raw[0]["logprob"][: len(answer)])
 
 
+def _span_gap(model: Any, golden: Golden) -> float:
+    """Return how far start and end scores of each token are from the golden's."""
+    import torch
+
+    worst = 0.0
+    for feature, raw in zip(golden.features, golden.raw, strict=True):
+        found = _asked(model, feature)
+        both = torch.stack([found.start_logits[0], found.end_logits[0]], dim=-1)
+        worst = max(worst, _distance(both.double().numpy(), raw["logits"]))
+    return worst
+
+
 GAPS: dict[str, Gap] = {
     "classification": _logits_gap,
     "language-model": _next_token_gap,
+    "span": _span_gap,
+    "token-classification": _logits_gap,
 }

@@ -121,8 +121,10 @@ class Predictor:
                 raise DataError(f'"{column}" {error}.', where=place) from None
         try:
             self.task.check_row(found, None)
+            self.task.check_fit(found, self.encoder)
         except CellError as error:
-            raise DataError(f"{error}.", where=place) from None
+            column = "" if error.role is None else f'"{self.entry.preprocess.columns.get(error.role, error.role)}" '
+            raise DataError(f"{column}{error}.", where=place) from None
         return found
 
     def predict_cells(self, cells: Sequence[Mapping[str, Any]]) -> Predictions:

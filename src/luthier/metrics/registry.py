@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from luthier.metrics import classification, generation, weighted
+from luthier.metrics import classification, extraction, generation, matches, weighted
 from luthier.metrics.weighted import Statistic
 
 
@@ -23,7 +23,8 @@ class Metric:
         percent: whether reports show it as a percentage.
         statistic: the same number over row multiplicities; it makes the bootstrap fast. Without it `function` is
             called once per resample.
-        about: what it measures: `labels` (`Scores`), `completions` (`CompletionScores`) or `answers` (`AnswerScores`).
+        about: what it measures: `labels` (`Scores`), `completions` (`CompletionScores`), `answers` (`AnswerScores`),
+            `entities` and `relations` (`MatchScores`) or `extracts` (`ExtractionScores`).
     """
 
     name: str
@@ -48,6 +49,21 @@ def _of_text(name: str, about: str, label_en: str, label_zh: str, *, better: str
     return Metric(name, function, better == "up", label_en, label_zh, percent, statistic, about)
 
 
+def _of_matches(about: str, kind: str, label_en: str, label_zh: str) -> Metric:
+    """Return a metric of what is found among what is there; its name is that of the function behind its subject."""
+    function, statistic = getattr(matches, kind), getattr(matches, f"{kind}_statistic")
+    name = f"{MATCHED[about]}_{kind.removeprefix('micro_')}"
+    return Metric(name, function, True, label_en, label_zh, True, statistic, about)
+
+
+def _of_extracts(name: str, label_en: str, label_zh: str) -> Metric:
+    """Return a metric of extracted answers."""
+    function, statistic = getattr(extraction, name), getattr(extraction, f"{name}_statistic")
+    return Metric(name, function, True, label_en, label_zh, True, statistic, "extracts")
+
+
+MATCHED = {"entities": "entity", "relations": "relation"}
+
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
@@ -69,6 +85,18 @@ METRICS: dict[str, Metric] = {
         _of_text("exact_match", "answers", "Exact match", "完全匹配", better="up", percent=True),
         _of_text("rouge_l", "answers", "ROUGE-L", "ROUGE-L", better="up", percent=True),
         _of_text("ended", "answers", "Ended by itself", "自行结束", better="up", percent=True),
+        _of_matches("entities", "micro_f1", "Entity F1", "实体 F1"),
+        _of_matches("entities", "micro_precision", "Entity precision", "实体精确率"),
+        _of_matches("entities", "micro_recall", "Entity recall", "实体召回率"),
+        _of_matches("entities", "macro_f1", "Entity F1, mean over labels", "实体 F1（各标签平均）"),
+        _of_matches("relations", "micro_f1", "Relation F1", "关系 F1"),
+        _of_matches("relations", "micro_precision", "Relation precision", "关系精确率"),
+        _of_matches("relations", "micro_recall", "Relation recall", "关系召回率"),
+        _of_matches("relations", "macro_f1", "Relation F1, mean over labels", "关系 F1（各标签平均）"),
+        _of_extracts("answer_f1", "Answer F1", "答案 F1"),
+        _of_extracts("answer_exact", "Exact match", "完全匹配"),
+        _of_extracts("answerable_f1", "F1 where there is an answer", "有答案时的 F1"),
+        _of_extracts("unanswerable_exact", "No answer where there is none", "无答案时的正确率"),
     )
 }
 

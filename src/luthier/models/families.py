@@ -122,7 +122,7 @@ def _tokens(architecture: str, output: str = "classifier") -> Plain:
 
 def _span(architecture: str, **options: Any) -> Plain:
     """Return a class that gives each token as the start and as the end of an answer."""
-    return Plain(architecture, {"output": "qa_outputs"}, **options)
+    return Plain(architecture, {"output": "qa_outputs"}, pretrained={"output": ("qa_outputs",)}, **options)
 
 
 def _embedding(architecture: str, **options: Any) -> Plain:

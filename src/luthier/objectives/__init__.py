@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from luthier.objectives.causal_lm import CausalLM
 from luthier.objectives.classification import Classification
+from luthier.objectives.span import SpanObjective
+from luthier.objectives.token_classification import TokenClassification
 
 LossSums = Mapping[str, tuple[Tensor, Tensor]]
 
@@ -33,9 +35,20 @@ class Objective(Protocol):
 OBJECTIVES: dict[str, type[Objective]] = {
     "causal-lm": CausalLM,
     "classification": Classification,
+    "span": SpanObjective,
+    "token-classification": TokenClassification,
 }
 
-__all__ = ["OBJECTIVES", "CausalLM", "Classification", "LossSums", "Objective", "build_objective"]
+__all__ = [
+    "OBJECTIVES",
+    "CausalLM",
+    "Classification",
+    "LossSums",
+    "Objective",
+    "SpanObjective",
+    "TokenClassification",
+    "build_objective",
+]
 
 
 def build_objective(name: str, settings: dict[str, Any]) -> Objective:

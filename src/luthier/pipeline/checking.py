@@ -138,4 +138,5 @@ def _view(prepared: Prepared, name: str) -> SplitView:
         full_length=of_row("full_length"),
         unknown=summed(features.scalar["unknown"]) if "unknown" in features.scalar else of_row("unknown"),
         labelled=summed(features.scalar["labelled"]) if "labelled" in features.scalar else None,
+        cut=of_row("cut") if "cut" in features.scalar else None,
     )

@@ -35,6 +35,9 @@ ENGLISH: dict[str, str] = {
     "baseline.majority": "Majority class",
     "baseline.tfidf": "TF-IDF",
     "baseline.untuned": "the model before training",
+    "baseline.names": "Names looked up",
+    "baseline.types": "Usual relation of the types",
+    "baseline.overlap": "Word overlap",
     "this_model": "This model",
     # splits and stages
     "split.train": "Training",
@@ -104,6 +107,8 @@ ENGLISH: dict[str, str] = {
     "slices.by": "By {column}",
     "slices.column.length": "length",
     "slices.column.label": "label",
+    "slices.column.types": "types of head and tail",
+    "slices.column.answerable": "whether there is an answer",
     "slices.tokens": "tokens",
     # calibration
     "calibration.title": "Can its probabilities be believed",
@@ -281,6 +286,9 @@ CHINESE: dict[str, str] = {
     "baseline.majority": "多数类",
     "baseline.tfidf": "TF-IDF",
     "baseline.untuned": "训练前的模型",
+    "baseline.names": "名称查表",
+    "baseline.types": "类型对的常见关系",
+    "baseline.overlap": "词语重叠",
     "this_model": "本模型",
     # splits and stages
     "split.train": "训练集",
@@ -344,6 +352,8 @@ CHINESE: dict[str, str] = {
     "slices.by": "按{column}",
     "slices.column.length": "长度",
     "slices.column.label": "标签",
+    "slices.column.types": "头尾实体类型",
+    "slices.column.answerable": "是否有答案",
     "slices.tokens": "词元",
     # calibration
     "calibration.title": "概率是否可信",

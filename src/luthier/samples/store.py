@@ -26,7 +26,7 @@ from luthier.artifacts.files import (
     write_json_atomic,
 )
 from luthier.errors import SampleError
-from luthier.samples.build import BUILDERS
+from luthier.samples.build import BUILDERS, GENERATORS
 from luthier.samples.catalogue import PREFIX, Kind, Sample, describe, megabytes
 from luthier.samples.distribution import fetch_distribution, locked
 from luthier.samples.download import Progress
@@ -124,7 +124,7 @@ def fetch(name: str, progress: Progress | None = None, *, deep: bool = True) -> 
 
 
 def _check_room(sample: Sample) -> None:
-    needed = sample.distribution.size + sample.disk
+    needed = sample.disk + (sample.distribution.size if sample.distribution is not None else 0)
     free = shutil.disk_usage(home()).free
     if free < needed:
         raise SampleError(
@@ -135,7 +135,7 @@ def _check_room(sample: Sample) -> None:
 
 
 def _folder(sample: Sample) -> Path:
-    return home() / "samples" / sample.name / f"{sample.distribution.version}-{sample.recipe[:12]}"
+    return home() / "samples" / sample.name / f"{sample.version}-{sample.recipe[:12]}"
 
 
 def _damage(folder: Path, *, deep: bool = False) -> str | None:
@@ -168,23 +168,24 @@ def _make(sample: Sample, folder: Path, progress: Progress | None) -> None:
     parent.mkdir(parents=True, exist_ok=True)
     for left_over in parent.glob(".building-*"):
         shutil.rmtree(left_over)  # ours is the only process that may build here: its maker is dead
-    fetched = fetch_distribution(sample.distribution, progress=progress)
+    pin = sample.distribution
+    fetched = None if pin is None else fetch_distribution(pin, progress=progress)
     work = Path(tempfile.mkdtemp(dir=parent, prefix=".building-"))
     try:
-        _build(sample, fetched.path, work)
+        _build(sample, None if fetched is None else fetched.path, work)
         (work / "sample").replace(folder)
         fsync_folder(parent)
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    if fetched.ours and sample.distribution.size > _KEEP_BYTES:
+    if fetched is not None and fetched.ours and fetched.path.stat().st_size > _KEEP_BYTES:
         fetched.path.unlink(missing_ok=True)
 
 
-def _build(sample: Sample, archive: Path, work: Path) -> None:
+def _build(sample: Sample, archive: Path | None, work: Path) -> None:
     out, scratch = work / "sample", work / "scratch"
     out.mkdir()
     scratch.mkdir()
-    facts = BUILDERS[sample.builder](archive, out, scratch)
+    facts = GENERATORS[sample.builder](out) if archive is None else BUILDERS[sample.builder](archive, out, scratch)
     (out / CARD).write_text(sample.card(), "utf-8")
     files = sorted(file for file in out.rglob("*") if file.is_file())
     entries = {

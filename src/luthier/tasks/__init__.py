@@ -9,12 +9,18 @@ A new task is a class with the members of `Task` and one line in `TASKS`.
 from __future__ import annotations
 
 from luthier.tasks.base import CellError, Declared, Decoding, HeadSpec, Prediction, Role, Task
+from luthier.tasks.question_answering import QuestionAnswering
+from luthier.tasks.relation_extraction import RelationExtraction
 from luthier.tasks.text_classification import TextClassification
 from luthier.tasks.text_generation import TextGeneration
+from luthier.tasks.token_classification import TokenClassification
 
 TASKS: dict[str, type[Task]] = {
     "text-classification": TextClassification,
     "text-generation": TextGeneration,
+    "token-classification": TokenClassification,
+    "relation-extraction": RelationExtraction,
+    "question-answering": QuestionAnswering,
 }
 
 __all__ = [

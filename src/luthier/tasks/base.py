@@ -67,7 +67,16 @@ class Decoding:
 
 
 class CellError(Exception):
-    """A cell cannot be what its role needs; the message says why. The reader of the data adds the place."""
+    """A cell cannot be what its role needs; the message says why. The reader of the data adds the place.
+
+    Args:
+        message: what is wrong.
+        role: which of a row's cells it is about, where that is not plain.
+    """
+
+    def __init__(self, message: str, role: str | None = None) -> None:
+        super().__init__(message)
+        self.role = role
 
 
 @dataclass(frozen=True)
@@ -165,6 +174,17 @@ class Task(Protocol):
             CellError: they do not, such as a span outside of the text.
         """
 
+    def check_fit(self, inputs: Mapping[str, Any], encoder: TextEncoder) -> None:
+        """Look at whether a row can be encoded within the length limit.
+
+        Args:
+            inputs: `{role: cell}` from `input_cell`.
+            encoder: the tokenizer with its length limit.
+
+        Raises:
+            CellError: it cannot, such as a question that leaves no room for its context.
+        """
+
     def fit_targets(self, counts: Mapping[str, int], declared: Declared) -> Targets:
         """Return what decoding needs, from the target cells seen in training and the user's `data.labels`.
 
@@ -259,6 +279,9 @@ class BaseTask:
 
     def check_row(self, inputs: Mapping[str, Any], target: str | None) -> None:
         """Accept every row whose cells are right by themselves."""
+
+    def check_fit(self, inputs: Mapping[str, Any], encoder: TextEncoder) -> None:
+        """Accept every row: what is too long is cut."""
 
     def fit_targets(self, counts: Mapping[str, int], declared: Declared) -> Targets:
         """Return nothing: targets are not out of a list."""

@@ -20,14 +20,24 @@ from luthier.data.features import FeatureBlock, Features, cached
 from luthier.data.rows import Repair, Rows
 from luthier.data.text import TextEncoder
 from luthier.errors import DataError
-from luthier.tasks import encoding, templates
+from luthier.tasks import encoding, entities, tags, templates, windows
 from luthier.tasks import labels as label_maps
 from luthier.tasks.base import CellError, Declared, Targets, Task, Truth
 from luthier.tasks.cells import RowCells
 
 SHOWN = 5
 ENCODE_ROWS = 4096
-SHARED = (encoding, label_maps, templates, text, features, batches)  # modules that decide features, beside the task's
+SHARED = (
+    encoding,
+    entities,
+    label_maps,
+    tags,
+    templates,
+    windows,
+    text,
+    features,
+    batches,
+)  # modules that decide features, beside the task's
 IntArray = NDArray[np.int64]
 
 
@@ -235,10 +245,36 @@ def _blocks(task: Task, table: Table, dataset: Dataset, encoder: TextEncoder) ->
         numbers = table.usable[start : start + ENCODE_ROWS]
         cells = {role: table.rows.column(columns[role], numbers) for role in roles}
         clean = {role: [task.input_cell(role, cell) for cell in values] for role, values in cells.items()}
+        _check_fit(task, table.rows, numbers, clean, columns, encoder)
         answers = table.rows.column(columns[target], numbers)
         clean[target] = [task.target_cell(cell) for cell in answers]
         known = table.target[start : start + ENCODE_ROWS]
         yield task.encode(clean, numbers, encoder, known, dataset.targets)
+
+
+def _check_fit(
+    task: Task,
+    rows: Rows,
+    numbers: IntArray,
+    cells: Mapping[str, Sequence[Any]],
+    columns: Mapping[str, str],
+    encoder: TextEncoder,
+) -> None:
+    """Refuse rows that cannot be encoded.
+
+    Raises:
+        DataError: names the first ones.
+    """
+    complaints = []
+    for place, number in enumerate(numbers):
+        try:
+            task.check_fit({role: values[place] for role, values in cells.items()}, encoder)
+        except CellError as error:
+            column = "" if error.role is None else f'column "{columns[error.role]}" '
+            complaints.append(f"{rows.place(int(number))}: {column}{error}")
+    if complaints:
+        more = f"\nand {len(complaints) - SHOWN} more" if len(complaints) > SHOWN else ""
+        raise DataError("\n".join(complaints[:SHOWN]) + more, fix="\nMend these rows, or raise model.max_length.")
 
 
 def _code_version(task: Task) -> str:
@@ -287,6 +323,7 @@ def _read(task: Task, rows: Rows, columns: Mapping[str, str], group: str | None,
                 cell = task.target_cell(block[target][position])
                 task.check_row(values, cell)
             except CellError as error:
+                column = column if error.role is None else columns[error.role]
                 bad += 1
                 if len(complaints) < SHOWN:
                     complaints.append(f'{rows.place(number)}: column "{column}" {error}')

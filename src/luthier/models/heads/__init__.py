@@ -9,13 +9,27 @@ from torch import nn
 from luthier.models.heads.base import Head
 from luthier.models.heads.classification import ClassificationHead
 from luthier.models.heads.language_model import LanguageModelHead
+from luthier.models.heads.span import SpanHead
+from luthier.models.heads.token_classification import TokenClassificationHead
 
 HEADS: dict[str, type[Head]] = {
     "classification": ClassificationHead,
     "language-model": LanguageModelHead,
+    "span": SpanHead,
+    "token-classification": TokenClassificationHead,
 }
 
-__all__ = ["HEADS", "ClassificationHead", "Head", "LanguageModelHead", "build_head", "head_class", "head_names"]
+__all__ = [
+    "HEADS",
+    "ClassificationHead",
+    "Head",
+    "LanguageModelHead",
+    "SpanHead",
+    "TokenClassificationHead",
+    "build_head",
+    "head_class",
+    "head_names",
+]
 
 
 def head_class(kind: str) -> type[Head]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU, "gelu": nn.GELU}
 
 
 class Head(nn.Module):
@@ -12,6 +14,26 @@ class Head(nn.Module):
 
     `forward(states, batch)` returns `{name: (B, ...)}` from states (B, T, H) and the batch that they were made of.
     """
+
+    def add_hidden(self, hidden: int, *, layer: bool, bias: bool, activation: str, norm: float | None) -> None:
+        """Give the head what some families have between state and output: `dense`, `activation`, `norm`.
+
+        Args:
+            hidden: width of the states, H.
+            layer: whether there is a layer at all.
+            bias: whether it has one.
+            activation: after it, a key of `ACTIVATIONS`.
+            norm: epsilon of a LayerNorm without bias behind the activation; None has none.
+        """
+        self.dense = nn.Linear(hidden, hidden, bias=bias) if layer else None
+        self.activation = ACTIVATIONS[activation]()
+        self.norm = None if norm is None else nn.LayerNorm(hidden, eps=norm, bias=False)
+
+    def through_hidden(self, states: Tensor) -> Tensor:
+        """Return states (..., H) behind what `add_hidden` added."""
+        if self.dense is not None:
+            states = self.activation(self.dense(states))
+        return states if self.norm is None else self.norm(states)
 
     @classmethod
     def follow(cls, config: Any) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from luthier.models.heads.base import Head
 
 Pooling = Literal["first", "last", "mean"]
-ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU, "gelu": nn.GELU}
 
 
 class ClassificationHead(Head):
@@ -45,9 +44,7 @@ class ClassificationHead(Head):
     ) -> None:
         super().__init__()
         self.pooling = pooling
-        self.dense = nn.Linear(hidden, hidden, bias=hidden_bias) if hidden_layer else None
-        self.activation = ACTIVATIONS[activation]()
-        self.norm = None if norm is None else nn.LayerNorm(hidden, eps=norm, bias=False)
+        self.add_hidden(hidden, layer=hidden_layer, bias=hidden_bias, activation=activation, norm=norm)
         self.dropout = nn.Dropout(dropout)
         self.output = nn.Linear(hidden, outputs, bias=output_bias)
 
@@ -58,11 +55,7 @@ class ClassificationHead(Head):
             states: (B, T, H) of the backbone.
             batch: `attention_mask` (B, T), 1 where a token is real.
         """
-        hidden = pool(states, batch["attention_mask"], self.pooling)
-        if self.dense is not None:
-            hidden = self.activation(self.dense(hidden))
-        if self.norm is not None:
-            hidden = self.norm(hidden)
+        hidden = self.through_hidden(pool(states, batch["attention_mask"], self.pooling))
         return {"logits": self.output(self.dropout(hidden))}
 
 
