@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from luthier.metrics import classification, generation, weighted
+from luthier.metrics import classification, generation, ranking, weighted
 from luthier.metrics.weighted import Statistic
 
 
@@ -23,7 +23,8 @@ class Metric:
         percent: whether reports show it as a percentage.
         statistic: the same number over row multiplicities; it makes the bootstrap fast. Without it `function` is
             called once per resample.
-        about: what it measures: `labels` (`Scores`), `completions` (`CompletionScores`) or `answers` (`AnswerScores`).
+        about: what it measures: `labels` (`Scores`), `completions` (`CompletionScores`), `answers` (`AnswerScores`) or
+            `ranking` (`RankingScores`).
     """
 
     name: str
@@ -48,6 +49,12 @@ def _of_text(name: str, about: str, label_en: str, label_zh: str, *, better: str
     return Metric(name, function, better == "up", label_en, label_zh, percent, statistic, about)
 
 
+def _of_ranking(name: str, label_en: str, label_zh: str, *, better: str = "up", percent: bool = False) -> Metric:
+    """Return a metric of rankings."""
+    function, statistic = ranking.FUNCTIONS[name], ranking.STATISTICS[name]
+    return Metric(name, function, better == "up", label_en, label_zh, percent, statistic, "ranking")
+
+
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
@@ -69,6 +76,13 @@ METRICS: dict[str, Metric] = {
         _of_text("exact_match", "answers", "Exact match", "完全匹配", better="up", percent=True),
         _of_text("rouge_l", "answers", "ROUGE-L", "ROUGE-L", better="up", percent=True),
         _of_text("ended", "answers", "Ended by itself", "自行结束", better="up", percent=True),
+        _of_ranking("mrr", "Mean reciprocal rank", "平均倒数排名"),
+        _of_ranking("ndcg_at_10", "nDCG at 10", "nDCG@10"),
+        _of_ranking("map", "Mean average precision", "平均精度均值"),
+        _of_ranking("recall_at_1", "Recall at 1", "召回率@1", percent=True),
+        _of_ranking("recall_at_5", "Recall at 5", "召回率@5", percent=True),
+        _of_ranking("recall_at_10", "Recall at 10", "召回率@10", percent=True),
+        _of_ranking("ranking_loss", "Ranking loss", "排序损失", better="down"),
     )
 }
 

@@ -90,6 +90,7 @@ FAMILIES: dict[str, Family] = {
                 "pooler.dense",
                 "bert.pooler.dense",
             ),
+            "embedding": Plain("BertModel", settings={"pooling": "free"}, prefix=""),
         },
         backbone_options=NO_POOLER,
     ),

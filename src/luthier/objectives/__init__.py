@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from luthier.objectives.causal_lm import CausalLM
 from luthier.objectives.classification import Classification
+from luthier.objectives.embedding import EmbeddingLoss
+from luthier.objectives.ranking import RankingLoss
 
 LossSums = Mapping[str, tuple[Tensor, Tensor]]
 
@@ -33,9 +35,20 @@ class Objective(Protocol):
 OBJECTIVES: dict[str, type[Objective]] = {
     "causal-lm": CausalLM,
     "classification": Classification,
+    "embedding": EmbeddingLoss,
+    "ranking": RankingLoss,
 }
 
-__all__ = ["OBJECTIVES", "CausalLM", "Classification", "LossSums", "Objective", "build_objective"]
+__all__ = [
+    "OBJECTIVES",
+    "CausalLM",
+    "Classification",
+    "EmbeddingLoss",
+    "LossSums",
+    "Objective",
+    "RankingLoss",
+    "build_objective",
+]
 
 
 def build_objective(name: str, settings: dict[str, Any]) -> Objective:

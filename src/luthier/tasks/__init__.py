@@ -9,12 +9,18 @@ A new task is a class with the members of `Task` and one line in `TASKS`.
 from __future__ import annotations
 
 from luthier.tasks.base import CellError, Declared, Decoding, HeadSpec, Prediction, Role, Task
+from luthier.tasks.embedding import Embedding
+from luthier.tasks.reranking import Reranking
 from luthier.tasks.text_classification import TextClassification
 from luthier.tasks.text_generation import TextGeneration
+from luthier.tasks.text_pair import TextPair
 
 TASKS: dict[str, type[Task]] = {
+    "embedding": Embedding,
+    "reranking": Reranking,
     "text-classification": TextClassification,
     "text-generation": TextGeneration,
+    "text-pair": TextPair,
 }
 
 __all__ = [
@@ -22,10 +28,13 @@ __all__ = [
     "CellError",
     "Declared",
     "Decoding",
+    "Embedding",
     "HeadSpec",
     "Prediction",
+    "Reranking",
     "Role",
     "Task",
     "TextClassification",
     "TextGeneration",
+    "TextPair",
 ]

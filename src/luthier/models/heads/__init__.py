@@ -8,14 +8,25 @@ from torch import nn
 
 from luthier.models.heads.base import Head
 from luthier.models.heads.classification import ClassificationHead
+from luthier.models.heads.embedding import EmbeddingHead
 from luthier.models.heads.language_model import LanguageModelHead
 
 HEADS: dict[str, type[Head]] = {
     "classification": ClassificationHead,
+    "embedding": EmbeddingHead,
     "language-model": LanguageModelHead,
 }
 
-__all__ = ["HEADS", "ClassificationHead", "Head", "LanguageModelHead", "build_head", "head_class", "head_names"]
+__all__ = [
+    "HEADS",
+    "ClassificationHead",
+    "EmbeddingHead",
+    "Head",
+    "LanguageModelHead",
+    "build_head",
+    "head_class",
+    "head_names",
+]
 
 
 def head_class(kind: str) -> type[Head]:
