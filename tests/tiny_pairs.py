@@ -8,9 +8,22 @@ import random
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from tests.tiny import BAD, FILLER, GOOD
+from tests.tiny import BAD, FILLER, GOOD, build_model
 
 WORDS = (*GOOD, *BAD)
+
+
+def build_spread_model(folder: Path) -> Path:
+    """Write the tiny BERT with large word embeddings and a large head, so that its answers differ from text to text."""
+    from safetensors.torch import load_file, save_file
+
+    path = build_model(folder) / "model.safetensors"
+    tensors = load_file(path)
+    tensors["embeddings.word_embeddings.weight"] *= 30
+    save_file(tensors, path, metadata={"format": "pt"})
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(json.dumps({**config, "initializer_range": 0.5}), encoding="utf-8")
+    return folder
 
 
 def questions_and_answers(rows: int, seed: int = 0) -> list[tuple[str, str]]:
