@@ -132,8 +132,29 @@ class AnswersBlock(_Frozen):
     rows: list[Answer]
 
 
+class RankedExample(_Frozen):
+    """A query whose right passage does not stand at the top."""
+
+    place: str
+    query: str
+    right: str
+    top: str = Field(description="the passage that stands there")
+    rank: int = Field(description="of the right passage, from 1")
+    candidates: int = Field(description="how many were ranked")
+
+
+class RankedBlock(_Frozen):
+    """The queries whose right passage stands lowest."""
+
+    kind: Literal["ranked"] = "ranked"
+    split: str
+    total: int = Field(description="queries whose right passage is not at the top; `rows` holds the worst of them")
+    rows: list[RankedExample]
+
+
 Block = Annotated[
-    ConfusionBlock | PerClassBlock | CalibrationBlock | ExamplesBlock | AnswersBlock, Field(discriminator="kind")
+    ConfusionBlock | PerClassBlock | CalibrationBlock | ExamplesBlock | AnswersBlock | RankedBlock,
+    Field(discriminator="kind"),
 ]
 
 

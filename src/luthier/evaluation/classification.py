@@ -127,10 +127,7 @@ def _with_intervals(scores: Scores, metrics: Sequence[Metric], evidence: Evidenc
 
 
 def _baseline(name: str, scores: Scores, evidence: Evidence) -> Baseline:
-    text = evidence.inputs[0]
-    train_texts, test_texts = (
-        [str(cell) for cell in split.cells(text, None)] for split in (evidence.train, evidence.test)
-    )
+    train_texts, test_texts = (_texts(split, evidence) for split in (evidence.train, evidence.test))
     probability = BASELINES[name](train_texts, evidence.train.target, test_texts, len(evidence.labels))
     simple = Scores(evidence.test.target, probability)
     lead = paired_bootstrap(
@@ -146,6 +143,12 @@ def _baseline(name: str, scores: Scores, evidence: Evidence) -> Baseline:
         metrics=_with_intervals(simple, metrics_about("labels"), evidence),
         lead=MetricValue(value=lead.difference, interval=lead.interval),
     )
+
+
+def _texts(split: SplitEvidence, evidence: Evidence) -> list[str] | list[tuple[str, ...]]:
+    """Return each row's text, or its texts where it has several."""
+    columns = [[str(cell) for cell in split.cells(name, None)] for name in evidence.inputs]
+    return columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
 
 
 def _calibration(scores: Scores, evidence: Evidence) -> CalibrationBlock:

@@ -59,7 +59,7 @@ class Evidence:
         labels: a name for each class; empty where targets are not classes.
         targets: what the task fitted on the training targets.
         calibration: fitted on validation, such as `{"temperature": 1.3}`.
-        inputs: names of the input columns; the first one is the text that baselines read.
+        inputs: names of the input columns.
         target: name of the target column.
         train: rows only, for baselines.
         validation: rows and outputs.

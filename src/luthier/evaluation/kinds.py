@@ -13,6 +13,7 @@ from luthier.evaluation.entities import EntityEvaluation
 from luthier.evaluation.evidence import Evidence
 from luthier.evaluation.extraction import ExtractionEvaluation
 from luthier.evaluation.generation import GenerationEvaluation
+from luthier.evaluation.ranking import RerankingEvaluation, RetrievalEvaluation
 from luthier.evaluation.relations import RelationEvaluation
 from luthier.metrics.scores import RowScores
 from luthier.tasks.base import Prediction, Scored, Truth
@@ -57,4 +58,6 @@ EVALUATIONS: dict[str, type[Evaluation]] = {
     "extraction": ExtractionEvaluation,
     "generation": GenerationEvaluation,
     "relations": RelationEvaluation,
+    "ranking": RerankingEvaluation,
+    "retrieval": RetrievalEvaluation,
 }

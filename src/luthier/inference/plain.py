@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from luthier.artifacts.bundle import BundleManifest, Golden
+from luthier.artifacts.files import read_json
 from luthier.errors import ArtifactError
 from luthier.inference.predictor import Predictor
 
@@ -105,8 +106,25 @@ def _span_gap(model: Any, golden: Golden) -> float:
     return worst
 
 
+def _embedding_gap(model: Any, golden: Golden) -> float:
+    """Return the gap of a vector that is pooled as sentence-transformers does, by its own files in the folder."""
+    import torch
+
+    folder = Path(model.name_or_path)
+    modes = read_json(folder / "1_Pooling" / "config.json")
+    states = _asked(model, golden.features[0]).last_hidden_state[0].double()
+    if modes["pooling_mode_mean_tokens"]:
+        vector = states.mean(dim=0)
+    else:
+        vector = states[-1 if modes["pooling_mode_lasttoken"] else 0]
+    if any(module["type"].endswith(".Normalize") for module in read_json(folder / "modules.json")):
+        vector = torch.nn.functional.normalize(vector, dim=0)
+    return _distance(vector.numpy(), golden.raw[0]["embedding"])
+
+
 GAPS: dict[str, Gap] = {
     "classification": _logits_gap,
+    "embedding": _embedding_gap,
     "language-model": _next_token_gap,
     "span": _span_gap,
     "token-classification": _logits_gap,

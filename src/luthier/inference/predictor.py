@@ -73,8 +73,8 @@ class Predictor:
             truncation_side=self.entry.preprocess.truncation_side,
         )
         self.decoding = self.task.decoding(self.encoder)
-        self.inputs = tuple(role.name for role in self.task.roles if not role.target)
-        self.required = tuple(role.name for role in self.task.roles if not role.target and role.required)
+        self.inputs = tuple(role.name for role in self.task.roles if role.asked)
+        self.required = tuple(role.name for role in self.task.roles if role.asked and role.required)
         self.per_token = PER_TOKEN.get(manifest.heads[0].kind, ())
 
     def calibrated(self, calibration: Mapping[str, float]) -> Predictor:

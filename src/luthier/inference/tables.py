@@ -98,8 +98,9 @@ def predict_table(
     begun = time.perf_counter()
     if chunk < 1:
         raise DataError(f"chunk must be at least 1; got {chunk}.")
-    columns = [predictor.entry.preprocess.columns.get(role, role) for role in predictor.inputs]
-    wanted = list(zip(columns, predictor.inputs, strict=True))
+    named = {role: predictor.entry.preprocess.columns.get(role, role) for role in predictor.inputs}
+    columns = [named[role] for role in predictor.required]
+    wanted = list(zip(columns, predictor.required, strict=True))
     tally = _Tally()
     with open_source(
         "-" if source == "-" else Path(source),
@@ -113,7 +114,7 @@ def predict_table(
         example = _example(predictor, columns)
         names = Names(example)
         with open_output(out, out_format) as stream:
-            only = [*columns, *predictor.inputs] if out_format == "parquet" else None
+            only = [*named.values(), *named] if out_format == "parquet" else None
             with closing(_writer(stream, out_format, table, names, example)) as writer:
                 for block in table.blocks(only):
                     writer.write(block, _answers(predictor, block, table, tally))

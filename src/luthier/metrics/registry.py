@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from luthier.metrics import classification, extraction, generation, matches, weighted
+from luthier.metrics import classification, extraction, generation, matches, ranking, weighted
 from luthier.metrics.weighted import Statistic
 
 
@@ -24,7 +24,7 @@ class Metric:
         statistic: the same number over row multiplicities; it makes the bootstrap fast. Without it `function` is
             called once per resample.
         about: what it measures: `labels` (`Scores`), `completions` (`CompletionScores`), `answers` (`AnswerScores`),
-            `entities` and `relations` (`MatchScores`) or `extracts` (`ExtractionScores`).
+            `entities` and `relations` (`MatchScores`), `extracts` (`ExtractionScores`) or `ranking` (`RankingScores`).
     """
 
     name: str
@@ -47,6 +47,12 @@ def _of_text(name: str, about: str, label_en: str, label_zh: str, *, better: str
     """Return a metric of generated text."""
     function, statistic = getattr(generation, name), getattr(generation, f"{name}_statistic")
     return Metric(name, function, better == "up", label_en, label_zh, percent, statistic, about)
+
+
+def _of_ranking(name: str, label_en: str, label_zh: str, *, better: str = "up", percent: bool = False) -> Metric:
+    """Return a metric of rankings."""
+    function, statistic = ranking.FUNCTIONS[name], ranking.STATISTICS[name]
+    return Metric(name, function, better == "up", label_en, label_zh, percent, statistic, "ranking")
 
 
 def _of_matches(about: str, kind: str, label_en: str, label_zh: str) -> Metric:
@@ -97,6 +103,13 @@ METRICS: dict[str, Metric] = {
         _of_extracts("answer_exact", "Exact match", "完全匹配"),
         _of_extracts("answerable_f1", "F1 where there is an answer", "有答案时的 F1"),
         _of_extracts("unanswerable_exact", "No answer where there is none", "无答案时的正确率"),
+        _of_ranking("mrr", "Mean reciprocal rank", "平均倒数排名"),
+        _of_ranking("ndcg_at_10", "nDCG at 10", "nDCG@10"),
+        _of_ranking("map", "Mean average precision", "平均精度均值"),
+        _of_ranking("recall_at_1", "Recall at 1", "召回率@1", percent=True),
+        _of_ranking("recall_at_5", "Recall at 5", "召回率@5", percent=True),
+        _of_ranking("recall_at_10", "Recall at 10", "召回率@10", percent=True),
+        _of_ranking("ranking_loss", "Ranking loss", "排序损失", better="down"),
     )
 }
 

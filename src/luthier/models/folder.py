@@ -14,7 +14,7 @@ from luthier.artifacts.files import sha256_file
 from luthier.errors import ModelError
 from luthier.models.assembly import Assembled, TaskModel, load_backbone, read_tensors
 from luthier.models.families import Plain, family_for
-from luthier.models.heads import build_head, head_names
+from luthier.models.heads import build_head, head_class, head_names
 from luthier.tasks.base import HeadSpec
 
 WEIGHTS = "model.safetensors"
@@ -74,11 +74,14 @@ def write_folder(assembled: Assembled, folder: Path, *, labels: list[str]) -> st
         config.update(
             id2label={str(i): label for i, label in enumerate(labels)},
             label2id={label: i for i, label in enumerate(labels)},
-            problem_type="single_label_classification",
+            problem_type="single_label_classification" if len(labels) > 1 else "regression",
         )
     config.pop("_name_or_path", None)
-    text = json.dumps(config, indent=2, ensure_ascii=False, sort_keys=True)
-    (folder / "config.json").write_text(f"{text}\n", encoding="utf-8")
+    papers = head_class(assembled.head.kind).papers(assembled.head.settings, assembled.model.backbone.config)
+    for name, content in {"config.json": config, **papers}.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        text = json.dumps(content, indent=2, ensure_ascii=False, sort_keys=True)
+        (folder / name).write_text(f"{text}\n", encoding="utf-8")
     return sha256_file(folder / WEIGHTS)
 
 

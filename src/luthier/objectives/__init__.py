@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from luthier.objectives.causal_lm import CausalLM
 from luthier.objectives.classification import Classification
+from luthier.objectives.embedding import EmbeddingLoss
+from luthier.objectives.ranking import RankingLoss
 from luthier.objectives.span import SpanObjective
 from luthier.objectives.token_classification import TokenClassification
 
@@ -37,14 +39,18 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "classification": Classification,
     "span": SpanObjective,
     "token-classification": TokenClassification,
+    "embedding": EmbeddingLoss,
+    "ranking": RankingLoss,
 }
 
 __all__ = [
     "OBJECTIVES",
     "CausalLM",
     "Classification",
+    "EmbeddingLoss",
     "LossSums",
     "Objective",
+    "RankingLoss",
     "SpanObjective",
     "TokenClassification",
     "build_objective",

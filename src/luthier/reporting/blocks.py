@@ -12,6 +12,7 @@ from luthier.artifacts.evaluation import (
     Example,
     ExamplesBlock,
     PerClassBlock,
+    RankedBlock,
     ReliabilityBin,
 )
 from luthier.reporting import charts, numbers
@@ -211,6 +212,31 @@ def answers(block: AnswersBlock, words: Words) -> Section:
     return Section("answers", title, about, (Examples(shown[:FIRST_EXAMPLES], shown[FIRST_EXAMPLES:], more),))
 
 
+def ranked(block: RankedBlock, words: Words) -> Section:
+    """Return queries whose right passage stands low."""
+    split = words.named("split", block.split).lower()
+    about = words("ranked.about", total=numbers.count(block.total), split=split)
+    title = words("ranked.title")
+    if not block.rows:
+        return Section("ranked", title, "", (Prose(words("examples.none")),))
+    shown = tuple(
+        Shown(
+            one.place,
+            (
+                (words("ranked.query"), *_beginning(one.query)),
+                (words("ranked.right"), *_beginning(one.right)),
+                (words("ranked.top"), *_beginning(one.top)),
+            ),
+            words("ranked.first"),
+            words("ranked.rank", rank=numbers.count(one.rank), candidates=numbers.count(one.candidates)),
+            "",
+        )
+        for one in block.rows
+    )
+    more = words("page.all", count=str(len(shown)))
+    return Section("ranked", title, about, (Examples(shown[:FIRST_EXAMPLES], shown[FIRST_EXAMPLES:], more),))
+
+
 def _beginning(text: str) -> tuple[str, str]:
     """Return a text's beginning, and the whole where that is longer."""
     if len(text) <= BEGINNING:
@@ -225,6 +251,7 @@ BLOCKS: dict[str, tuple[int, Draw]] = {
     "calibration": (40, calibration),
     "examples": (50, examples),
     "answers": (50, answers),
+    "ranked": (50, ranked),
 }
 """Kind → (place on the page, drawing). Slices stand at 30, training curves at 60."""
 

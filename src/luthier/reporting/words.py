@@ -38,6 +38,7 @@ ENGLISH: dict[str, str] = {
     "baseline.names": "Names looked up",
     "baseline.types": "Usual relation of the types",
     "baseline.overlap": "Word overlap",
+    "baseline.bm25": "BM25",
     "this_model": "This model",
     # splits and stages
     "split.train": "Training",
@@ -137,6 +138,14 @@ ENGLISH: dict[str, str] = {
     "answers.title": "Answers that it wrote",
     "answers.about": "{asked} of the {total} {split} rows were answered; these are the first. ROUGE-L says how many "
     "words answer and truth have in common, in their order.",
+    # rankings
+    "ranked.title": "Queries that it finds hard",
+    "ranked.about": "The worst of {total} queries of the {split} rows whose right passage does not stand first.",
+    "ranked.query": "Query",
+    "ranked.right": "Right passage",
+    "ranked.top": "Stands first",
+    "ranked.first": "first",
+    "ranked.rank": "place {rank} of {candidates}",
     # curves
     "curves.title": "How training went",
     "curves.loss": "Loss",
@@ -289,6 +298,7 @@ CHINESE: dict[str, str] = {
     "baseline.names": "名称查表",
     "baseline.types": "类型对的常见关系",
     "baseline.overlap": "词语重叠",
+    "baseline.bm25": "BM25",
     "this_model": "本模型",
     # splits and stages
     "split.train": "训练集",
@@ -380,6 +390,14 @@ CHINESE: dict[str, str] = {
     "answers.title": "它写出的回答",
     "answers.about": "{split}的 {total} 行中回答了 {asked} 行，以下是最前面的。"
     "ROUGE-L 表示回答与标准答案按顺序共有多少词。",
+    # rankings
+    "ranked.title": "它觉得难的查询",
+    "ranked.about": "{split}的行中有 {total} 个查询的正确段落没有排在第一，以下是最差的。",
+    "ranked.query": "查询",
+    "ranked.right": "正确段落",
+    "ranked.top": "排在第一的",
+    "ranked.first": "第一",
+    "ranked.rank": "{candidates} 个中的第 {rank} 位",
     # curves
     "curves.title": "训练过程",
     "curves.loss": "损失",

@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from luthier.samples.answer_choices import build_support_candidates, build_support_pairs
 from luthier.samples.chat_model import build_smollm2
 from luthier.samples.conversations import build_support_chat
+from luthier.samples.multilingual_encoder import build_e5_multilingual
 from luthier.samples.rated_sentences import build_movie_reviews, build_tweets
 from luthier.samples.sentence_encoder import build_minilm
 from luthier.samples.synthetic_questions import build_synthetic_questions
@@ -20,9 +22,12 @@ Builder = Callable[[Path, Path, Path], dict[str, Any]]
 BUILDERS: Mapping[str, Builder] = {
     "minilm": build_minilm,
     "smollm2": build_smollm2,
+    "e5-multilingual": build_e5_multilingual,
     "movie-reviews": build_movie_reviews,
     "tweets": build_tweets,
     "support-chat": build_support_chat,
+    "support-pairs": build_support_pairs,
+    "support-candidates": build_support_candidates,
     "people-daily": build_people_daily,
 }
 

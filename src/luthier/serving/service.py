@@ -35,8 +35,8 @@ class Service:
         self.batcher = self._batcher()
         self.ready = False
         names = predictor.entry.preprocess.columns
-        self.columns = [names.get(role, role) for role in predictor.inputs]
-        self._known = {*self.columns, *predictor.inputs}
+        self.columns = [names.get(role, role) for role in predictor.required]
+        self._known = {*predictor.inputs, *(names.get(role, role) for role in predictor.inputs)}
 
     def _batcher(self) -> Batcher:
         return Batcher(
@@ -116,9 +116,10 @@ class Service:
             raise DataError(f'has the unknown field "{unknown[0][:100]}"; the bundle reads {listed}.', where=place)
         cells = self.predictor.cells(row, place)
         for role, cell in cells.items():
-            if isinstance(cell, str) and len(cell) > self.settings.max_text_characters:
+            length = len(cell) if isinstance(cell, str) else max(map(len, map(str, cell)), default=0)
+            if length > self.settings.max_text_characters:
                 limit = f"{self.settings.max_text_characters:,}"
-                raise DataError(f'"{role}" must be at most {limit} characters; got {len(cell):,}.', where=place)
+                raise DataError(f'"{role}" must be at most {limit} characters; got {length:,}.', where=place)
         return cells
 
 

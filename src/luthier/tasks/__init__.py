@@ -9,18 +9,24 @@ A new task is a class with the members of `Task` and one line in `TASKS`.
 from __future__ import annotations
 
 from luthier.tasks.base import CellError, Declared, Decoding, HeadSpec, Prediction, Role, Task
+from luthier.tasks.embedding import Embedding
 from luthier.tasks.question_answering import QuestionAnswering
 from luthier.tasks.relation_extraction import RelationExtraction
+from luthier.tasks.reranking import Reranking
 from luthier.tasks.text_classification import TextClassification
 from luthier.tasks.text_generation import TextGeneration
+from luthier.tasks.text_pair import TextPair
 from luthier.tasks.token_classification import TokenClassification
 
 TASKS: dict[str, type[Task]] = {
+    "embedding": Embedding,
+    "reranking": Reranking,
     "text-classification": TextClassification,
     "text-generation": TextGeneration,
     "token-classification": TokenClassification,
     "relation-extraction": RelationExtraction,
     "question-answering": QuestionAnswering,
+    "text-pair": TextPair,
 }
 
 __all__ = [
@@ -28,10 +34,13 @@ __all__ = [
     "CellError",
     "Declared",
     "Decoding",
+    "Embedding",
     "HeadSpec",
     "Prediction",
+    "Reranking",
     "Role",
     "Task",
     "TextClassification",
     "TextGeneration",
+    "TextPair",
 ]

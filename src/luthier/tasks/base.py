@@ -26,11 +26,19 @@ class Role:
         name: the key under `data.columns`.
         target: whether it is what is predicted (absent when predicting).
         required: whether training needs it.
+        training: whether it is read beside the target in training alone: predictions do without it, and it says nothing
+            about which rows are the same.
     """
 
     name: str
     target: bool = False
     required: bool = True
+    training: bool = False
+
+    @property
+    def asked(self) -> bool:
+        """Whether predictions read it."""
+        return not (self.target or self.training)
 
 
 @dataclass(frozen=True)
@@ -148,6 +156,16 @@ class Task(Protocol):
 
     def __init__(self, settings: Any = None) -> None:
         """Take the task's settings: an instance of its settings class, or None where it has none."""
+
+    def check_columns(self, columns: Mapping[str, str]) -> None:
+        """Look at whether the roles that have a column go together with each other and the settings.
+
+        Args:
+            columns: `{role: column}`.
+
+        Raises:
+            DataError: they do not.
+        """
 
     def input_cell(self, role: str, value: Any) -> Any:
         """Return an input cell as the task reads it.
@@ -269,6 +287,9 @@ class BaseTask:
         assert settings is None or kind is not None, f"{self.name} has no settings"
         self.options = kind() if settings is None and kind is not None else settings
 
+    def check_columns(self, columns: Mapping[str, str]) -> None:
+        """Accept any of the roles."""
+
     def input_cell(self, role: str, value: Any) -> Any:
         """Return a text; it must be text with something other than white space."""
         return text_cell(value)
@@ -319,7 +340,7 @@ class BaseTask:
 
     def probe(self, text: str) -> dict[str, Any]:
         """Return the text in the place of every required input."""
-        return {role.name: text for role in self.roles if not role.target and role.required}
+        return {role.name: text for role in self.roles if role.asked and role.required}
 
     def plain_texts(self, inputs: Mapping[str, Any]) -> tuple[str, ...] | None:
         """Return the inputs in the roles' order."""

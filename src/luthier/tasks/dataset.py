@@ -123,7 +123,7 @@ class Dataset:
 
     def inputs_of(self, part: str, task: Task) -> Sequence[Mapping[str, Any]]:
         """Return the input cells by role of a split's rows, as the task reads them."""
-        names = [role.name for role in task.roles if not role.target and role.name in self.columns]
+        names = [role.name for role in task.roles if role.asked and role.name in self.columns]
 
         def read(row: Mapping[str, Any]) -> Mapping[str, Any]:
             return {role: task.input_cell(role, cell) for role, cell in row.items()}
@@ -183,6 +183,7 @@ def build(
     Raises:
         DataError: everything that is wrong with the cells, at once.
     """
+    task.check_columns(columns)
     read = {name: _read(task, rows, columns, group, seed) for name, rows in sources.items()}
     repairs = [repair for rows in sources.values() for repair in rows.repairs]
     repairs += _refuse_or_count(read, skip_bad_rows)
@@ -205,7 +206,7 @@ def build(
         index = np.arange(len(tables[name].usable)) if own else kept[split == number]
         parts[name] = Part(name, name if own else "train", index)
     _check_parts(parts)
-    inputs = tuple(columns[role.name] for role in task.roles if not role.target and role.name in columns)
+    inputs = tuple(columns[role.name] for role in task.roles if role.asked and role.name in columns)
     return Dataset(tables, parts, targets, dict(columns), tuple(repairs), inputs)
 
 
@@ -304,6 +305,7 @@ class _Read:
 
 def _read(task: Task, rows: Rows, columns: Mapping[str, str], group: str | None, seed: int) -> _Read:
     inputs = [role.name for role in task.roles if not role.target and role.name in columns]
+    asked = [role.name for role in task.roles if role.asked and role.name in columns]
     target = next(columns[role.name] for role in task.roles if role.target)
     names = dict.fromkeys([*(columns[role] for role in inputs), target, *([group] if group else [])])
     usable, keys, groups = array("q"), array("Q"), array("Q")
@@ -330,7 +332,7 @@ def _read(task: Task, rows: Rows, columns: Mapping[str, str], group: str | None,
             else:
                 usable.append(number)
                 cells.append(interned.setdefault(cell, cell))
-                keys.append(splits.row_key(seed, list(values.values())))
+                keys.append(splits.row_key(seed, [values[role] for role in asked]))
                 groups.append(splits.row_key(seed, [block[group][position]]) if group else 0)
             number += 1
     return _Read(rows, _array(usable), cells, _array(keys), _array(groups), bad, complaints)

@@ -11,6 +11,7 @@ import luthier.reporting
 from luthier.artifacts.evaluation import MetricValue
 from luthier.data.check import FINDINGS
 from luthier.evaluation.baselines import BASELINES
+from luthier.evaluation.kinds import EVALUATIONS
 from luthier.reporting import numbers
 from luthier.reporting.numbers import look_of
 from luthier.reporting.verdict import strongest, verdict
@@ -29,7 +30,7 @@ def test_both_languages_have_the_same_keys_and_places() -> None:
 
 
 def test_chinese_is_chinese() -> None:
-    same = {"and", "baseline.tfidf", "per_class.f1", "run.version"} | {
+    same = {"and", "baseline.bm25", "baseline.tfidf", "per_class.f1", "run.version"} | {
         key for key in CHINESE if key.startswith("hardware.")
     }
     assert [key for key, text in CHINESE.items() if not re.search("[\u4e00-\u9fff]", text) and key not in same] == []
@@ -54,7 +55,8 @@ def test_no_word_is_dead() -> None:
 def test_what_others_register_has_a_word(language: str) -> None:
     table = WORDS[language]
     assert {f"finding.{code}" for code in FINDINGS} <= set(table)
-    assert {f"baseline.{name}" for name in BASELINES} <= set(table)
+    baselines = {*BASELINES, *(name for kind in EVALUATIONS.values() for name in kind.baselines)}
+    assert {f"baseline.{name}" for name in baselines} <= set(table)
     assert words(language).named("baseline", "of another package") == "of another package"
 
 

@@ -9,7 +9,8 @@ import pytest
 from luthier.samples import SAMPLES, describe
 from luthier.samples.build import BUILDERS
 
-NAMES = ["minilm", "smollm2", "movie-reviews", "tweets", "support-chat"]
+NAMES = ["minilm", "smollm2", "e5-multilingual", "movie-reviews", "tweets", "support-chat"]
+NAMES += ["support-pairs", "support-candidates"]
 
 
 def test_the_samples_and_their_builders() -> None:

@@ -8,12 +8,14 @@ from torch import nn
 
 from luthier.models.heads.base import Head
 from luthier.models.heads.classification import ClassificationHead
+from luthier.models.heads.embedding import EmbeddingHead
 from luthier.models.heads.language_model import LanguageModelHead
 from luthier.models.heads.span import SpanHead
 from luthier.models.heads.token_classification import TokenClassificationHead
 
 HEADS: dict[str, type[Head]] = {
     "classification": ClassificationHead,
+    "embedding": EmbeddingHead,
     "language-model": LanguageModelHead,
     "span": SpanHead,
     "token-classification": TokenClassificationHead,
@@ -22,6 +24,7 @@ HEADS: dict[str, type[Head]] = {
 __all__ = [
     "HEADS",
     "ClassificationHead",
+    "EmbeddingHead",
     "Head",
     "LanguageModelHead",
     "SpanHead",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -43,6 +44,16 @@ class Head(nn.Module):
             config: of Transformers.
         """
         return {"hidden": width(config), "dropout": head_dropout(config)}
+
+    @classmethod
+    def papers(cls, settings: Mapping[str, Any], config: Any) -> dict[str, Any]:
+        """Return JSON files, by name, that tell other libraries how a plain folder's states become our outputs.
+
+        Args:
+            settings: the head's.
+            config: of Transformers.
+        """
+        return {}
 
 
 def width(config: Any) -> int:
