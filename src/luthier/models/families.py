@@ -42,11 +42,13 @@ class Family:
         prefix: what the backbone's tensor names start with in most of the plain folders.
         plain: by kind of head.
         backbone_options: keyword arguments of the backbone's class.
+        computed: tensors that the architecture computes itself and that files may lack.
     """
 
     prefix: str
     plain: Mapping[str, Plain]
     backbone_options: Mapping[str, Any] = field(default_factory=dict)
+    computed: frozenset[str] = frozenset()
 
     def prefix_of(self, head: str) -> str:
         """Return what the backbone's tensor names start with in the plain folder of a kind of head."""
@@ -78,7 +80,19 @@ def _next_token(architecture: str) -> Plain:
     return Plain(architecture, {"output": "lm_head"}, reading="next-token", pretrained={"output": ("lm_head",)})
 
 
+def _bart_like(architecture: str) -> Plain:
+    """Return an encoder-decoder that writes, with a bias for each token of the vocabulary."""
+    layers = {"output": "lm_head", "bias": "final_logits_bias"}
+    return Plain(architecture, layers, reading="answer", pretrained={"output": ("lm_head",)})
+
+
 FAMILIES: dict[str, Family] = {
+    "bart": Family(
+        prefix="model.",
+        plain={
+            "sequence-to-sequence": _bart_like("BartForConditionalGeneration"),
+        },
+    ),
     "bert": Family(
         prefix="bert.",
         plain={
@@ -123,6 +137,13 @@ FAMILIES: dict[str, Family] = {
             "language-model": _next_token("LlamaForCausalLM"),
         },
     ),
+    "marian": Family(
+        prefix="model.",
+        plain={
+            "sequence-to-sequence": _bart_like("MarianMTModel"),
+        },
+        computed=frozenset({"encoder.embed_positions.weight", "decoder.embed_positions.weight"}),
+    ),
     "qwen2": Family(
         prefix="model.",
         plain={
@@ -138,6 +159,18 @@ FAMILIES: dict[str, Family] = {
             ),
         },
         backbone_options=NO_POOLER,
+    ),
+    "t5": Family(
+        prefix="transformer.",
+        plain={
+            "sequence-to-sequence": Plain(
+                "T5ForConditionalGeneration",
+                {"output": "lm_head"},
+                reading="answer",
+                pretrained={"output": ("lm_head",)},
+                prefix="",
+            ),
+        },
     ),
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -29,16 +30,28 @@ def head_tensors(plain: Plain, head: HeadSpec) -> dict[str, str]:
 
 
 def plain_state(assembled: Assembled, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Rename a `TaskModel`'s tensors to the plain folder's names, in fp32."""
+    """Rename a `TaskModel`'s tensors to the plain folder's names, in fp32; of tied ones the first is kept."""
     mapping = head_tensors(assembled.plain, assembled.head)
     prefix = assembled.family.prefix_of(assembled.head.kind)
     plain = {}
-    for name, tensor in state.items():
+    for name, tensor in untied(state).items():
         if name.startswith("backbone."):
             plain[prefix + name.removeprefix("backbone.")] = tensor
         else:
             plain[mapping[name.removeprefix("heads.main.")]] = tensor
     return {name: tensor.detach().to("cpu", torch.float32).contiguous() for name, tensor in plain.items()}
+
+
+def untied(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return tensors without those that are the same memory as an earlier one; Transformers ties them on loading."""
+    seen: set[tuple[int, torch.Size]] = set()
+    found = {}
+    for name, tensor in state.items():
+        place = (tensor.data_ptr(), tensor.shape)
+        if tensor.numel() == 0 or place not in seen:
+            found[name] = tensor
+        seen.add(place)
+    return found
 
 
 def write_folder(assembled: Assembled, folder: Path, *, labels: list[str]) -> str:
@@ -57,6 +70,8 @@ def write_folder(assembled: Assembled, folder: Path, *, labels: list[str]) -> st
     save_file(plain_state(assembled, assembled.model.state_dict()), folder / WEIGHTS, metadata={"format": "pt"})
     config = assembled.model.backbone.config.to_dict()  # type: ignore[union-attr, operator]
     config.update(architectures=[assembled.plain.architecture], dtype="float32")
+    if "tied" in assembled.head.settings:  # Transformers writes true for every T5
+        config.update(tie_word_embeddings=assembled.head.settings["tied"])
     if labels:
         config.update(
             id2label={str(i): label for i, label in enumerate(labels)},
@@ -74,7 +89,7 @@ def write_base(assembled: Assembled, folder: Path) -> str:
     from safetensors.torch import save_file
 
     backbone = assembled.model.backbone
-    state = {name: tensor.detach().to("cpu", torch.float32) for name, tensor in backbone.state_dict().items()}
+    state = {name: tensor.detach().to("cpu", torch.float32) for name, tensor in untied(backbone.state_dict()).items()}
     save_file({name: t.contiguous() for name, t in state.items()}, folder / WEIGHTS, metadata={"format": "pt"})
     config = backbone.config.to_dict()  # type: ignore[union-attr, operator]
     config.update(architectures=[type(backbone).__name__], dtype="float32")

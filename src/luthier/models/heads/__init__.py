@@ -9,13 +9,24 @@ from torch import nn
 from luthier.models.heads.base import Head
 from luthier.models.heads.classification import ClassificationHead
 from luthier.models.heads.language_model import LanguageModelHead
+from luthier.models.heads.sequence_to_sequence import SequenceToSequenceHead
 
 HEADS: dict[str, type[Head]] = {
     "classification": ClassificationHead,
     "language-model": LanguageModelHead,
+    "sequence-to-sequence": SequenceToSequenceHead,
 }
 
-__all__ = ["HEADS", "ClassificationHead", "Head", "LanguageModelHead", "build_head", "head_class", "head_names"]
+__all__ = [
+    "HEADS",
+    "ClassificationHead",
+    "Head",
+    "LanguageModelHead",
+    "SequenceToSequenceHead",
+    "build_head",
+    "head_class",
+    "head_names",
+]
 
 
 def head_class(kind: str) -> type[Head]:
