@@ -11,6 +11,7 @@ from luthier.artifacts.evaluation import EvalReport
 from luthier.evaluation.classification import ClassificationEvaluation
 from luthier.evaluation.evidence import Evidence
 from luthier.evaluation.generation import GenerationEvaluation
+from luthier.evaluation.writing import SummaryEvaluation, TranslationEvaluation
 from luthier.metrics.scores import RowScores
 from luthier.tasks.base import Prediction, Scored, Truth
 
@@ -51,4 +52,6 @@ class Evaluation(Protocol):
 EVALUATIONS: dict[str, type[Evaluation]] = {
     "classification": ClassificationEvaluation,
     "generation": GenerationEvaluation,
+    "summary": SummaryEvaluation,
+    "translation": TranslationEvaluation,
 }

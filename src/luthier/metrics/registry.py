@@ -67,6 +67,10 @@ METRICS: dict[str, Metric] = {
         _of_text("token_loss", "completions", "Loss per token", "每词元损失", better="down"),
         _of_text("token_accuracy", "completions", "Token accuracy", "词元准确率", better="up", percent=True),
         _of_text("exact_match", "answers", "Exact match", "完全匹配", better="up", percent=True),
+        _of_text("bleu", "answers", "sacreBLEU", "sacreBLEU 分数", better="up"),
+        _of_text("chrf", "answers", "chrF", "chrF 分数", better="up"),
+        _of_text("rouge_1", "answers", "ROUGE-1", "ROUGE-1", better="up", percent=True),
+        _of_text("rouge_2", "answers", "ROUGE-2", "ROUGE-2", better="up", percent=True),
         _of_text("rouge_l", "answers", "ROUGE-L", "ROUGE-L", better="up", percent=True),
         _of_text("ended", "answers", "Ended by itself", "自行结束", better="up", percent=True),
     )

@@ -35,6 +35,8 @@ ENGLISH: dict[str, str] = {
     "baseline.majority": "Majority class",
     "baseline.tfidf": "TF-IDF",
     "baseline.untuned": "the model before training",
+    "baseline.copy": "the source as it is",
+    "baseline.lead": "the first sentence",
     "this_model": "This model",
     # splits and stages
     "split.train": "Training",
@@ -188,6 +190,7 @@ ENGLISH: dict[str, str] = {
     "finding.leak": "Leak from the training rows",
     "finding.near-leak": "Near leak from the training rows",
     "finding.cut": "Texts cut at the limit",
+    "finding.cut-targets": "Targets cut at the limit",
     "finding.unknown-tokens": "Unknown tokens",
     "finding.broken-characters": "Broken characters",
     "finding.new-script": "A script that training lacks",
@@ -281,6 +284,8 @@ CHINESE: dict[str, str] = {
     "baseline.majority": "多数类",
     "baseline.tfidf": "TF-IDF",
     "baseline.untuned": "训练前的模型",
+    "baseline.copy": "原文照抄",
+    "baseline.lead": "第一句",
     "this_model": "本模型",
     # splits and stages
     "split.train": "训练集",
@@ -426,6 +431,7 @@ CHINESE: dict[str, str] = {
     "finding.leak": "训练数据泄漏到其他划分",
     "finding.near-leak": "训练数据近似泄漏",
     "finding.cut": "文本在上限处被截断",
+    "finding.cut-targets": "目标文本在上限处被截断",
     "finding.unknown-tokens": "未知词元",
     "finding.broken-characters": "损坏的字符",
     "finding.new-script": "训练数据中没有的文字",

@@ -9,12 +9,15 @@ A new task is a class with the members of `Task` and one line in `TASKS`.
 from __future__ import annotations
 
 from luthier.tasks.base import CellError, Declared, Decoding, HeadSpec, Prediction, Role, Task
+from luthier.tasks.sequence_to_sequence import Summarisation, Translation
 from luthier.tasks.text_classification import TextClassification
 from luthier.tasks.text_generation import TextGeneration
 
 TASKS: dict[str, type[Task]] = {
+    "summarisation": Summarisation,
     "text-classification": TextClassification,
     "text-generation": TextGeneration,
+    "translation": Translation,
 }
 
 __all__ = [
@@ -25,7 +28,9 @@ __all__ = [
     "HeadSpec",
     "Prediction",
     "Role",
+    "Summarisation",
     "Task",
     "TextClassification",
     "TextGeneration",
+    "Translation",
 ]

@@ -77,6 +77,19 @@ class Decoding:
         return max(1, min(self.max_new_tokens, room))
 
 
+@dataclass(frozen=True)
+class Segment:
+    """A part of a feature as a text, for people.
+
+    Attributes:
+        text: with special tokens in it.
+        learnt: whether the loss is on it.
+    """
+
+    text: str
+    learnt: bool = False
+
+
 class CellError(Exception):
     """A cell cannot be what its role needs; the message says why. The reader of the data adds the place."""
 
@@ -244,6 +257,14 @@ class Task(Protocol):
     def plain_texts(self, inputs: Mapping[str, Any]) -> tuple[str, ...] | None:
         """Return an input's texts as a plain tokenizer call takes them; None where they are cut or joined otherwise."""
 
+    def segments(self, ids: Mapping[str, NDArray[np.int32]], encoder: TextEncoder) -> list[Segment]:
+        """Return a feature as texts, in their order, with what is learnt marked.
+
+        Args:
+            ids: `{ragged field: (T,)}` of the feature.
+            encoder: that made them.
+        """
+
 
 class BaseTask:
     """The members that most tasks share: texts in, targets that are not classes, one pass, nothing calibrated.
@@ -312,6 +333,10 @@ class BaseTask:
     def plain_texts(self, inputs: Mapping[str, Any]) -> tuple[str, ...] | None:
         """Return the inputs in the roles' order."""
         return tuple(inputs[role.name] for role in self.roles if role.name in inputs)
+
+    def segments(self, ids: Mapping[str, NDArray[np.int32]], encoder: TextEncoder) -> list[Segment]:
+        """Return what the model reads; the target is no part of it."""
+        return [Segment(encoder.written(ids["input_ids"]))]
 
 
 def text_cell(value: Any) -> str:
