@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,9 @@ import numpy as np
 import pytest
 from tests.tiny import build_decoder, build_model, chat_project, project, questions, sentences
 from tests.tiny_pairs import embedding_project, lists, pair_project, pairs, questions_and_answers, reranking_project
+from tests.tiny_seq import build_writer
+from tests.tiny_seq import pair_project as writer_project
+from tests.tiny_seq import pairs as writer_pairs
 
 import luthier
 from luthier.evaluation.kinds import EVALUATIONS
@@ -22,9 +26,19 @@ from luthier.tasks import TASKS
 RUNS: dict[str, tuple[Callable[[Path], Path], Callable[[Path, Path], Path], list[Any]]] = {
     "embedding": (build_model, embedding_project, [text for text, _ in questions_and_answers(20, seed=5)]),
     "reranking": (build_model, reranking_project, [{"query": a, "passages": b} for a, b, _ in lists(20, seed=5)]),
+    "summarisation": (
+        build_writer,
+        partial(writer_project, task="summarisation"),
+        [text for text, _ in writer_pairs(20, seed=5)],
+    ),
     "text-classification": (build_model, project, [text for text, _ in sentences(20, seed=5)]),
     "text-generation": (build_decoder, chat_project, [question for question, _ in questions(20, seed=5)]),
     "text-pair": (build_model, pair_project, [{"first": a, "second": b} for a, b, _ in pairs(20, seed=5)]),
+    "translation": (
+        partial(build_writer, family="bart"),
+        writer_project,
+        [text for text, _ in writer_pairs(20, seed=5)],
+    ),
 }
 
 

@@ -450,6 +450,12 @@ class EvaluateSpec(Block):
         description="For how many test rows a model that writes text writes its answers, to compare them with the true "
         "ones; more are surer and slower.",
     )
+    metrics: Texts = Field(
+        default=(),
+        description="Metrics of your own for a model that writes text, as `module:function`: it takes the answers and the "
+        "true texts, two lists, and returns a number; higher is better. The module lies beside the project file or is "
+        "installed.",
+    )
     baselines: Texts = Field(
         default=("auto",),
         description="Simple models on the same rows, shown in the same table; auto takes all that the task has.",

@@ -37,6 +37,7 @@ FINDINGS: dict[str, str] = {
     "leak": "The same text stands in the training rows and in another split.",
     "near-leak": "Nearly the same text stands in the training rows and in another split.",
     "cut": "Texts are longer than the length limit and lose their end (or start).",
+    "cut-targets": "Targets are longer than their limit and lose their end, so that no end is learnt from them.",
     "unknown-tokens": "The tokenizer does not know a good part of the text.",
     "broken-characters": "Texts hold replacement, control or wrongly decoded characters.",
     "new-script": "A split is written in a script that the training rows lack.",
@@ -63,6 +64,7 @@ class SplitView:
         unknown: (N,) unknown tokens.
         labelled: (N,) tokens that are learnt; None where a row is learnt as a whole.
         cut: (N,) whether a row loses tokens to the limit; None where every longer one does.
+        cut_labels: (N,) above 0 where the target is cut; None where targets have no length.
     """
 
     name: str
@@ -80,6 +82,8 @@ class SplitView:
         """Return (N,) whether a row loses tokens to the length limit."""
         found: NDArray[np.bool_] = self.full_length > limit if self.cut is None else self.cut > 0
         return found
+
+    cut_labels: NDArray[np.integer] | None = None
 
     def texts(self, positions: IntArray | None = None) -> Iterator[str]:
         """Yield each row's inputs as one text, block by block."""
@@ -218,6 +222,13 @@ def _lengths(view: SplitView, limit: int, positions: int | None) -> Iterator[Fin
         message = f"{len(mute)} rows ({len(mute) / len(view.index):.2%}) keep no token to learn within {limit} tokens."
         fix = f"Set model.max_length: {int(view.full_length[mute].max())}, or shorten these prompts, or take them out."
         yield _finding("error", "nothing-to-learn", view.name, message, fix, len(mute), view.places(mute))
+    short = np.flatnonzero(view.cut_labels) if view.cut_labels is not None else np.empty(0, np.int64)
+    if len(short):
+        share = len(short) / len(view.index)
+        message = f"{len(short)} rows ({share:.2%}) have a target that is longer than its limit and loses its end."
+        fix = "Raise the task's max_target_length, or shorten these targets."
+        severity = "warning" if share > 0.01 else "note"
+        yield _finding(severity, "cut-targets", view.name, message, fix, len(short), view.places(short))
     unknown = view.unknown.sum() / max(1, view.tokens.sum())
     if unknown > 0.01:
         worst = np.argsort(-view.unknown, kind="stable")[:SHOWN]

@@ -189,6 +189,10 @@ class TextEncoder:
         """Return the text of token ids, special tokens left out."""
         return str(self._tokenizer.decode([int(one) for one in ids], skip_special_tokens=True))
 
+    def written(self, ids: Sequence[int] | NDArray[np.integer[Any]]) -> str:
+        """Return the text of token ids, special tokens among them: what a person looks at."""
+        return str(self._tokenizer.decode([int(one) for one in ids], skip_special_tokens=False))
+
     def token(self, number: int) -> str:
         """Return the token that has a number."""
         return str(self._tokenizer.id_to_token(number))

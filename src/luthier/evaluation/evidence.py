@@ -73,6 +73,7 @@ class Evidence:
         bins: of the reliability diagram.
         answers: how many test rows to generate answers for, where that is asked.
         baselines: names in the evaluation's `baselines`.
+        custom: the user's own metrics by name, from answers and true texts to a number.
         untuned: returns what the pretrained model, before any training, puts out for the test rows.
     """
 
@@ -95,4 +96,5 @@ class Evidence:
     bins: int
     answers: int
     baselines: Sequence[str]
+    custom: Mapping[str, Callable[[Sequence[str], Sequence[str]], float]]
     untuned: Callable[[], Outputs]

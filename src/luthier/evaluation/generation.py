@@ -8,16 +8,18 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from luthier.artifacts.evaluation import Answer, AnswersBlock, Baseline, EvalReport, MetricValue
-from luthier.evaluation.evidence import Evidence, SplitEvidence
+from luthier.artifacts.evaluation import Baseline, EvalReport, MetricValue
+from luthier.evaluation.answers import block, custom, measured, write
+from luthier.evaluation.evidence import Evidence
 from luthier.evaluation.slices import slices
-from luthier.metrics.generation import AnswerScores, CompletionScores, score_answers
-from luthier.metrics.intervals import bootstrap, paired_bootstrap
-from luthier.metrics.registry import METRICS, metrics_about
+from luthier.metrics.generation import CompletionScores
+from luthier.metrics.intervals import paired_bootstrap
+from luthier.metrics.registry import METRICS
 from luthier.metrics.scores import RowScores
 from luthier.tasks.base import Prediction, Scored, Truth
 
-IntArray = NDArray[np.int64]
+COUNTED = ("nll", "tokens", "correct")
+"""What a scorer says of a row's true text."""
 
 
 class GenerationEvaluation:
@@ -30,17 +32,12 @@ class GenerationEvaluation:
         self, scored: Scored, truth: Truth, predictions: Callable[[], Sequence[Prediction]], metrics: Sequence[str]
     ) -> dict[str, float]:
         """Return metrics of validation rows, in the order asked; those of generated answers are left out."""
-        scores = completion_scores(scored.outputs)
-        wanted = [METRICS[name] for name in metrics if METRICS[name].about == "completions"]
-        found = {metric.name: metric.function(scores) for metric in wanted}
-        return {name: value for name, value in found.items() if value is not None}
+        return completions_of(scored.outputs, metrics)
 
     def report(self, evidence: Evidence) -> EvalReport:
         """Return the whole evaluation on the test split."""
         scores = completion_scores(evidence.test.outputs)
-        positions, answers = _answers(evidence)
-        truth = [str(cell) for cell in evidence.test.cells(evidence.target, positions)]
-        written = score_answers([one["completion"] for one in answers], truth, [o["finish"] == "end" for o in answers])
+        written = write(evidence)
         return EvalReport(
             task=evidence.task,
             split=evidence.test.name,
@@ -48,15 +45,19 @@ class GenerationEvaluation:
             weights_sha256=evidence.weights_sha256,
             headline=evidence.headline,
             confidence=evidence.confidence,
-            metrics={**_measured(scores, "completions", evidence), **_measured(written, "answers", evidence)},
+            metrics={
+                **measured(scores, "completions", evidence),
+                **measured(written.scores, "answers", evidence),
+                **custom(written.texts, evidence),
+            },
             baselines=[self._untuned(name, scores, evidence) for name in evidence.baselines],
             slices=list(slices(scores, [], evidence)),
-            blocks=[_block(positions, answers, truth, written, evidence)],
+            blocks=[block(written, evidence)],
         )
 
     def predictions(self, evidence: Evidence) -> dict[str, Any]:
         """Return what the model made of each test row's true completion."""
-        return {name: np.asarray(evidence.test.outputs[name]) for name in ("nll", "tokens", "correct")}
+        return {name: np.asarray(evidence.test.outputs[name]) for name in COUNTED}
 
     def scores(self, columns: Mapping[str, NDArray[Any]]) -> RowScores:
         """Return the scores of rows that `predictions` wrote."""
@@ -76,53 +77,20 @@ class GenerationEvaluation:
         )
         return Baseline(
             name=name,
-            metrics=_measured(simple, "completions", evidence),
+            metrics=measured(simple, "completions", evidence),
             lead=MetricValue(value=lead.difference, interval=lead.interval),
         )
 
 
 def completion_scores(outputs: Mapping[str, NDArray[Any]]) -> CompletionScores:
     """Return the scores in a scorer's outputs."""
-    nll, tokens, correct = (np.asarray(outputs[name], np.float64) for name in ("nll", "tokens", "correct"))
+    nll, tokens, correct = (np.asarray(outputs[name], np.float64) for name in COUNTED)
     return CompletionScores(nll, tokens, correct)
 
 
-def _measured(scores: RowScores, about: str, evidence: Evidence) -> dict[str, MetricValue]:
-    metrics = metrics_about(about)
-    intervals = bootstrap(
-        scores, metrics, resamples=evidence.resamples, confidence=evidence.confidence, seed=evidence.seed
-    )
-    return {m.name: MetricValue(value=m.function(scores), interval=intervals[m.name]) for m in metrics}
-
-
-def _answers(evidence: Evidence) -> tuple[IntArray, list[dict[str, Any]]]:
-    """Return the positions of test rows that are answered, spread evenly, and the answers."""
-    total = len(evidence.test.target)
-    number = min(total, evidence.answers)
-    positions = np.unique(np.linspace(0, total - 1, number).round().astype(np.int64)) if number else np.empty(0, int)
-    return positions, evidence.test.answer(positions)
-
-
-def _block(
-    positions: IntArray,
-    answers: Sequence[Mapping[str, Any]],
-    truth: Sequence[str],
-    written: AnswerScores,
-    evidence: Evidence,
-) -> AnswersBlock:
-    """Return the first answers with what they should have been."""
-    split: SplitEvidence = evidence.test
-    shown = range(min(len(answers), evidence.mistakes))
-    inputs = {name: split.cells(name, positions[: len(shown)]) for name in evidence.inputs}
-    rows = [
-        Answer(
-            place=split.place(int(positions[i])),
-            inputs={name: str(cells[i]) for name, cells in inputs.items()},
-            target=truth[i],
-            answer=answers[i]["completion"],
-            ended=bool(written.ended[i]),
-            rouge_l=float(written.rouge[i]),
-        )
-        for i in shown
-    ]
-    return AnswersBlock(split=split.name, asked=len(answers), total=len(split.target), rows=rows)
+def completions_of(outputs: Mapping[str, NDArray[Any]], metrics: Sequence[str]) -> dict[str, float]:
+    """Return metrics of true completions, in the order asked; others, and undefined ones, are left out."""
+    scores = completion_scores(outputs)
+    wanted = [METRICS[name] for name in metrics if METRICS[name].about == "completions"]
+    found = {metric.name: metric.function(scores) for metric in wanted}
+    return {name: value for name, value in found.items() if value is not None}

@@ -15,6 +15,7 @@ from luthier.evaluation.extraction import ExtractionEvaluation
 from luthier.evaluation.generation import GenerationEvaluation
 from luthier.evaluation.ranking import RerankingEvaluation, RetrievalEvaluation
 from luthier.evaluation.relations import RelationEvaluation
+from luthier.evaluation.writing import SummaryEvaluation, TranslationEvaluation
 from luthier.metrics.scores import RowScores
 from luthier.tasks.base import Prediction, Scored, Truth
 
@@ -60,4 +61,6 @@ EVALUATIONS: dict[str, type[Evaluation]] = {
     "relations": RelationEvaluation,
     "ranking": RerankingEvaluation,
     "retrieval": RetrievalEvaluation,
+    "summary": SummaryEvaluation,
+    "translation": TranslationEvaluation,
 }

@@ -1,56 +1,26 @@
 """Making text token by token: what a generator is, and the loop over it.
 
 A draw depends on the seed and the prompt's own tokens alone, so a prompt has one answer whatever stands beside it in a
-batch, and `predict` and HTTP agree. Covered: greedy choice and sampling by temperature and nucleus (Holtzman et al.
-2020). Not covered: beams, penalties, several answers.
+batch, and `predict` and HTTP agree. Covered: greedy choice, sampling by temperature and nucleus (Holtzman et al. 2020),
+and beams (`inference.beams`). Not covered: penalties of repetition, several answers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from luthier.data.batches import cut
 from luthier.data.draws import generator as draws_for
+from luthier.inference.beams import beam_search
+from luthier.inference.tokens import Generator, Ids, Token
 from luthier.tasks.base import Decoding
 
-Ids = NDArray[np.integer[Any]]
 ROWS_AT_ONCE = 64
 COMPACT_BELOW = 0.5  # share of a batch's rows that are still being written
-
-
-class Generator(Protocol):
-    """Runs a language model token by token. What it remembers of a batch is its own affair."""
-
-    def prefill(self, prompts: Sequence[Ids]) -> tuple[NDArray[np.float32], Any]:
-        """Read prompts; return the next token's logits (B, V) and what is remembered."""
-
-    def step(self, state: Any, tokens: Ids) -> tuple[NDArray[np.float32], Any]:
-        """Read one more token per row, (B,); return the next token's logits (B, V) and what is remembered."""
-
-    def keep(self, state: Any, rows: NDArray[np.int64]) -> Any:
-        """Return what is remembered of some rows of the batch."""
-
-
-@dataclass(frozen=True)
-class Token:
-    """One token of an answer.
-
-    Attributes:
-        id: its number.
-        logprob: of it, before temperature.
-        last: whether the answer is complete.
-        ended: whether it is the end token.
-    """
-
-    id: int
-    logprob: float
-    last: bool
-    ended: bool
 
 
 class _Writer:
@@ -58,7 +28,7 @@ class _Writer:
 
     def __init__(self, prompt: Ids, decoding: Decoding) -> None:
         self.decoding = decoding
-        self.limit = max(1, min(decoding.max_new_tokens, decoding.max_length - len(prompt)))
+        self.limit = decoding.limit(len(prompt))
         self.tokens: list[Token] = []
         text = ",".join(map(str, prompt.tolist()))
         self.draws = draws_for(decoding.seed, "generate", text) if decoding.temperature > 0 else None
@@ -89,7 +59,10 @@ class _Writer:
 
 
 def stream(generator: Generator, prompt: Ids, decoding: Decoding) -> Iterator[Token]:
-    """Yield the tokens of one answer as they are made."""
+    """Yield the tokens of one answer as they are made; with beams, when it is complete."""
+    if decoding.num_beams > 1:
+        yield from beam_search(generator, [prompt], decoding)[0]
+        return
     writer = _Writer(prompt, decoding)
     logits, state = generator.prefill([prompt])
     while True:
@@ -110,12 +83,13 @@ def generate(generator: Generator, prompts: Sequence[Ids], decoding: Decoding, *
         decoding: how answers are made.
         budget: rows x longest prompt and answer of a batch.
     """
-    cost = np.asarray([len(prompt) + decoding.max_new_tokens for prompt in prompts], np.int64)
+    cost = np.asarray([len(prompt) + decoding.max_new_tokens for prompt in prompts], np.int64) * decoding.num_beams
     found: list[list[Token]] = [[] for _ in prompts]
+    write = beam_search if decoding.num_beams > 1 else _generate_batch
     for batch in cut(np.argsort(cost, kind="stable"), cost, budget):
         for start in range(0, len(batch), ROWS_AT_ONCE):
             rows = batch[start : start + ROWS_AT_ONCE]
-            answers = _generate_batch(generator, [prompts[row] for row in rows], decoding)
+            answers = write(generator, [prompts[row] for row in rows], decoding)
             for row, answer in zip(rows, answers, strict=True):
                 found[row] = answer
     return found

@@ -122,10 +122,26 @@ def _embedding_gap(model: Any, golden: Golden) -> float:
     return _distance(vector.numpy(), golden.raw[0]["embedding"])
 
 
+def _answer_gap(model: Any, golden: Golden) -> float:
+    """Return the same of an encoder-decoder, whose answer begins behind a start token."""
+    import torch
+
+    from luthier.models.reading import start_token
+
+    answer = [int(token) for token in golden.raw[0]["tokens"] if token >= 0]
+    read = torch.tensor([golden.features[0]["input_ids"]])
+    before = torch.tensor([[start_token(model), *answer[:-1]]])
+    with torch.inference_mode():
+        logits = model(input_ids=read, attention_mask=torch.ones_like(read), decoder_input_ids=before).logits[0]
+    found = torch.log_softmax(logits.double(), dim=-1).gather(1, torch.tensor(answer)[:, None])[:, 0].numpy()
+    return _distance(found, golden.raw[0]["logprob"][: len(answer)])
+
+
 GAPS: dict[str, Gap] = {
     "classification": _logits_gap,
     "embedding": _embedding_gap,
     "language-model": _next_token_gap,
     "span": _span_gap,
     "token-classification": _logits_gap,
+    "sequence-to-sequence": _answer_gap,
 }

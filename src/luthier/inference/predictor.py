@@ -15,8 +15,9 @@ from luthier.data.features import Features, in_memory
 from luthier.data.outputs import Outputs, collect
 from luthier.data.text import TextEncoder
 from luthier.errors import DataError
-from luthier.inference.generating import Token, as_outputs, generate, stream
+from luthier.inference.generating import as_outputs, generate, stream
 from luthier.inference.runtimes import RUNTIMES, Scorer
+from luthier.inference.tokens import Token
 from luthier.tasks import TASKS
 from luthier.tasks.base import PER_TOKEN, CellError, Prediction, Scored, Task
 

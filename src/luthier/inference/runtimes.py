@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from luthier.artifacts.bundle import BundleManifest
-from luthier.inference.generating import Generator
+from luthier.inference.tokens import Generator
 
 
 class Scorer(Protocol):
@@ -51,9 +51,11 @@ class TorchScorer:
 
     def generator(self) -> Generator:
         """Return the model token by token."""
+        from luthier.inference.torch_answers import AnswerGenerator
         from luthier.inference.torch_generator import TorchGenerator
 
-        return TorchGenerator(self._model)
+        config: Any = self._model.backbone.config
+        return AnswerGenerator(self._model) if config.is_encoder_decoder else TorchGenerator(self._model)
 
 
 RUNTIMES: dict[str, Callable[[Path, BundleManifest], Scorer]] = {

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from luthier.inference.generating import Ids
+from luthier.inference.tokens import Ids
 from luthier.models.assembly import TaskModel
 from luthier.models.causal import LEAST_SHARED, can_share, expanded
 

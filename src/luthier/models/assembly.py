@@ -16,7 +16,7 @@ from luthier.data.draws import torch_seed
 from luthier.errors import ModelError
 from luthier.models.families import Family, Plain, family_for
 from luthier.models.first_token import first_only
-from luthier.models.heads import HEADS, LanguageModelHead, build_head, head_class
+from luthier.models.heads import HEADS, LanguageModelHead, SequenceToSequenceHead, build_head, head_class
 from luthier.models.reading import READINGS
 from luthier.models.source import ModelSource, quiet_transformers
 from luthier.tasks.base import PER_TOKEN, HeadSpec
@@ -59,7 +59,7 @@ class TaskModel(nn.Module):
         self.per_token = frozenset(name for kind in kinds for name in PER_TOKEN.get(kind, ()))
         """Outputs that a row has for each of its tokens."""
         for head in heads.values():
-            if isinstance(head, LanguageModelHead):
+            if isinstance(head, LanguageModelHead | SequenceToSequenceHead):
                 head.attach(backbone)
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -210,7 +210,7 @@ def load_backbone(folder: Path, family: Family, head: str, *, attention: str, co
             )
         except (OSError, ValueError, RuntimeError) as error:
             raise ModelError(f"cannot be loaded: {error}", where=str(folder)) from None
-    if missing := sorted(info["missing_keys"]):
+    if missing := sorted(set(info["missing_keys"]) - family.computed):
         raise ModelError(f"lacks {len(missing)} tensors of its architecture, such as {missing[0]}.", where=str(folder))
     return backbone  # type: ignore[no-any-return]  # Transformers is not typed
 
@@ -237,6 +237,9 @@ def _start(head: nn.Module, source: ModelSource, plain: Plain, seed: int, *, sca
                 raise ModelError(f"has no output layer ({name}), so it is no language model.", where=str(source.folder))
             for name, tensor in found.items():
                 getattr(own, name.rsplit(".", 1)[1]).copy_(tensor)
+        for own_name, buffer in head.named_buffers():  # fixed numbers, such as a bias of the vocabulary
+            for tensor in read_tensors(source.weights, [plain.layers[own_name]]).values():
+                buffer.copy_(tensor)
 
 
 def read_tensors(files: Sequence[Path], names: Sequence[str]) -> dict[str, Tensor]:

@@ -67,12 +67,14 @@ class Family:
         plain: by kind of head.
         backbone_options: keyword arguments of the backbone's class.
         attention: the kernels that it has, the fastest for inference last.
+        computed: tensors that the architecture computes itself and that files may lack.
     """
 
     prefix: str
     plain: Mapping[str, Plain]
     backbone_options: Mapping[str, Any] = field(default_factory=dict)
     attention: tuple[str, ...] = ("eager", "sdpa")
+    computed: frozenset[str] = frozenset()
 
     def prefix_of(self, head: str) -> str:
         """Return what the backbone's tensor names start with in the plain folder of a kind of head."""
@@ -244,7 +246,11 @@ FAMILIES: dict[str, Family] = {
         },
     ),
     "llama": _decoder("Llama"),
-    "marian": Family(prefix="model.", plain={"sequence-to-sequence": _bart_like("MarianMTModel")}),
+    "marian": Family(
+        prefix="model.",
+        plain={"sequence-to-sequence": _bart_like("MarianMTModel")},
+        computed=frozenset({"encoder.embed_positions.weight", "decoder.embed_positions.weight"}),
+    ),
     "modernbert": Family(
         prefix="model.",
         plain={

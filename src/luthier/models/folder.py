@@ -70,6 +70,8 @@ def write_folder(assembled: Assembled, folder: Path, *, labels: list[str]) -> st
     save_file(plain_state(assembled, assembled.model.state_dict()), folder / WEIGHTS, metadata={"format": "pt"})
     config = assembled.model.backbone.config.to_dict()  # type: ignore[union-attr, operator]
     config.update(architectures=[assembled.plain.architecture], dtype="float32")
+    if "tied" in assembled.head.settings:  # Transformers writes true for every T5
+        config.update(tie_word_embeddings=assembled.head.settings["tied"])
     if labels:
         config.update(
             id2label={str(i): label for i, label in enumerate(labels)},

@@ -10,9 +10,10 @@ from luthier.artifacts.check import CheckReport, StepEstimate
 from luthier.config import CheckStage, TrainStage
 from luthier.data.batches import padding_share
 from luthier.data.check import SplitView, check_data
-from luthier.errors import DataError, TrainingError
+from luthier.errors import DataError, ModelError, TrainingError
 from luthier.models.families import family_for
 from luthier.objectives import OBJECTIVES
+from luthier.pipeline.custom import custom_metrics
 from luthier.pipeline.evaluating import baselines
 from luthier.pipeline.prepared import Prepared
 from luthier.pipeline.training import Choices, TrainJob
@@ -25,6 +26,7 @@ def data_check(prepared: Prepared) -> CheckReport:
     """Return what the data check found; no weights are loaded."""
     spec = prepared.plan.only(CheckStage).spec
     _refuse_pairs(prepared)
+    _refuse_lengths(prepared)
     dataset = prepared.dataset
     report = check_data(
         [_view(prepared, name) for name in dataset.parts],
@@ -47,8 +49,26 @@ def _refuse_pairs(prepared: Prepared) -> None:
         LuthierError: which, and which ones do.
     """
     baselines(prepared)
+    custom_metrics(prepared)
     family_for(prepared.model.model_type, prepared.task.head(prepared.dataset.targets).kind, where=prepared.model.id)
     _refuse_parts(prepared)
+
+
+def _refuse_lengths(prepared: Prepared) -> None:
+    """Refuse answers that are longer than the model has positions for.
+
+    Raises:
+        ModelError: they are, in the rows or when they are written.
+    """
+    limit, decoding = prepared.model.position_limit(), prepared.task.decoding(prepared.encoder)
+    if limit is None or decoding is None or decoding.max_length is not None:
+        return
+    for features in prepared.features.values():
+        lengths = [int(np.diff(offsets).max(initial=0)) for offsets in features.offsets.values()]
+        for longest, key in ((max(lengths), "max_target_length"), (decoding.max_new_tokens, "max_new_tokens")):
+            if longest > limit:
+                name = f"task.{prepared.task.name}.{key}"
+                raise ModelError(f"{name} must be at most {limit}, the positions of the model; got {longest}.")
 
 
 def _refuse_parts(prepared: Prepared) -> None:
@@ -139,4 +159,5 @@ def _view(prepared: Prepared, name: str) -> SplitView:
         unknown=summed(features.scalar["unknown"]) if "unknown" in features.scalar else of_row("unknown"),
         labelled=summed(features.scalar["labelled"]) if "labelled" in features.scalar else None,
         cut=of_row("cut") if "cut" in features.scalar else None,
+        cut_labels=summed(features.scalar["cut_labels"]) if "cut_labels" in features.scalar else None,
     )

@@ -18,6 +18,7 @@ from luthier.errors import DataError
 from luthier.evaluation.evidence import Evidence, SplitEvidence
 from luthier.evaluation.kinds import EVALUATIONS
 from luthier.inference.predictor import Predictor
+from luthier.pipeline.custom import custom_metrics
 from luthier.pipeline.prepared import Prepared
 from luthier.tasks.base import Scored
 
@@ -71,6 +72,7 @@ def evaluate(
         bins=spec.bins,
         answers=spec.answers,
         baselines=baselines(prepared),
+        custom=custom_metrics(prepared),
         untuned=lambda: _untuned(prepared),
     )
     evaluation = EVALUATIONS[task.evaluation]()

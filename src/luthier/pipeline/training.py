@@ -232,8 +232,10 @@ class TrainJob:
 
     @property
     def metric(self) -> str:
-        """The validation metric that chooses the weights."""
-        return self.spec.select_by or self.prepared.task.headline
+        """The validation metric that chooses the weights: answers are not written in validation, so there the loss."""
+        task = self.prepared.task
+        own = EVALUATIONS[task.evaluation].loss if METRICS[task.headline].about == "answers" else task.headline
+        return self.spec.select_by or own
 
     def _kept(self, model: TaskModel, world: World) -> FrozenFeatures | None:
         """Return features with kept states; rank 0 computes them, the others find them on disk."""

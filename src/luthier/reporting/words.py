@@ -39,6 +39,8 @@ ENGLISH: dict[str, str] = {
     "baseline.types": "Usual relation of the types",
     "baseline.overlap": "Word overlap",
     "baseline.bm25": "BM25",
+    "baseline.copy": "the source as it is",
+    "baseline.lead": "the first sentence",
     "this_model": "This model",
     # splits and stages
     "split.train": "Training",
@@ -202,6 +204,7 @@ ENGLISH: dict[str, str] = {
     "finding.leak": "Leak from the training rows",
     "finding.near-leak": "Near leak from the training rows",
     "finding.cut": "Texts cut at the limit",
+    "finding.cut-targets": "Targets cut at the limit",
     "finding.unknown-tokens": "Unknown tokens",
     "finding.broken-characters": "Broken characters",
     "finding.new-script": "A script that training lacks",
@@ -299,6 +302,8 @@ CHINESE: dict[str, str] = {
     "baseline.types": "类型对的常见关系",
     "baseline.overlap": "词语重叠",
     "baseline.bm25": "BM25",
+    "baseline.copy": "原文照抄",
+    "baseline.lead": "第一句",
     "this_model": "本模型",
     # splits and stages
     "split.train": "训练集",
@@ -454,6 +459,7 @@ CHINESE: dict[str, str] = {
     "finding.leak": "训练数据泄漏到其他划分",
     "finding.near-leak": "训练数据近似泄漏",
     "finding.cut": "文本在上限处被截断",
+    "finding.cut-targets": "目标文本在上限处被截断",
     "finding.unknown-tokens": "未知词元",
     "finding.broken-characters": "损坏的字符",
     "finding.new-script": "训练数据中没有的文字",

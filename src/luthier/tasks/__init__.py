@@ -13,6 +13,7 @@ from luthier.tasks.embedding import Embedding
 from luthier.tasks.question_answering import QuestionAnswering
 from luthier.tasks.relation_extraction import RelationExtraction
 from luthier.tasks.reranking import Reranking
+from luthier.tasks.sequence_to_sequence import Summarisation, Translation
 from luthier.tasks.text_classification import TextClassification
 from luthier.tasks.text_generation import TextGeneration
 from luthier.tasks.text_pair import TextPair
@@ -20,13 +21,15 @@ from luthier.tasks.token_classification import TokenClassification
 
 TASKS: dict[str, type[Task]] = {
     "embedding": Embedding,
+    "question-answering": QuestionAnswering,
+    "relation-extraction": RelationExtraction,
     "reranking": Reranking,
+    "summarisation": Summarisation,
     "text-classification": TextClassification,
     "text-generation": TextGeneration,
-    "token-classification": TokenClassification,
-    "relation-extraction": RelationExtraction,
-    "question-answering": QuestionAnswering,
     "text-pair": TextPair,
+    "token-classification": TokenClassification,
+    "translation": Translation,
 }
 
 __all__ = [
@@ -39,8 +42,10 @@ __all__ = [
     "Prediction",
     "Reranking",
     "Role",
+    "Summarisation",
     "Task",
     "TextClassification",
     "TextGeneration",
     "TextPair",
+    "Translation",
 ]

@@ -59,19 +59,43 @@ class Decoding:
 
     Attributes:
         max_new_tokens: of an answer, the end token included.
-        max_length: of prompt and answer together.
+        max_length: of prompt and answer together; None where the answer stands apart from what is read.
         end_id: the token that ends an answer.
         temperature: 0 takes the likeliest token.
         top_p: draws are from the likeliest tokens that hold this share together.
         seed: of the draws.
+        num_beams: answers that are followed at the same time; 1 follows one.
+        length_penalty: of beams: a finished answer's log-probability is divided by its length to this power.
+        early_stopping: of beams: whether to end as soon as so many answers are finished as there are beams.
     """
 
     max_new_tokens: int
-    max_length: int
+    max_length: int | None
     end_id: int
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int = 13
+    num_beams: int = 1
+    length_penalty: float = 1.0
+    early_stopping: bool = False
+
+    def limit(self, prompt: int) -> int:
+        """Return the most tokens of an answer to a prompt of some tokens, at least 1."""
+        room = self.max_new_tokens if self.max_length is None else self.max_length - prompt
+        return max(1, min(self.max_new_tokens, room))
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A part of a feature as a text, for people.
+
+    Attributes:
+        text: with special tokens in it.
+        learnt: whether the loss is on it.
+    """
+
+    text: str
+    learnt: bool = False
 
 
 class CellError(Exception):
@@ -271,6 +295,14 @@ class Task(Protocol):
     def plain_texts(self, inputs: Mapping[str, Any]) -> tuple[str, ...] | None:
         """Return an input's texts as a plain tokenizer call takes them; None where they are cut or joined otherwise."""
 
+    def segments(self, ids: Mapping[str, NDArray[np.int32]], encoder: TextEncoder) -> list[Segment]:
+        """Return a feature as texts, in their order, with what is learnt marked.
+
+        Args:
+            ids: `{ragged field: (T,)}` of the feature.
+            encoder: that made them.
+        """
+
 
 class BaseTask:
     """The members that most tasks share: texts in, targets that are not classes, one pass, nothing calibrated.
@@ -345,6 +377,10 @@ class BaseTask:
     def plain_texts(self, inputs: Mapping[str, Any]) -> tuple[str, ...] | None:
         """Return the inputs in the roles' order."""
         return tuple(inputs[role.name] for role in self.roles if role.name in inputs)
+
+    def segments(self, ids: Mapping[str, NDArray[np.int32]], encoder: TextEncoder) -> list[Segment]:
+        """Return what the model reads; the target is no part of it."""
+        return [Segment(encoder.written(ids["input_ids"]))]
 
 
 def text_cell(value: Any) -> str:

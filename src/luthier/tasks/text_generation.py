@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from luthier.data.features import FeatureBlock, Field
 from luthier.data.text import TextEncoder
-from luthier.tasks.base import BaseTask, Calibration, Decoding, HeadSpec, Role, Scored, Targets
+from luthier.tasks.base import BaseTask, Calibration, Decoding, HeadSpec, Role, Scored, Segment, Targets
 from luthier.tasks.templates import CHAT, NAMED, PLACE, Template
 
 
@@ -161,6 +161,13 @@ class TextGeneration(BaseTask):
     def plain_texts(self, inputs: Mapping[str, Any]) -> None:
         """Return nothing: a template stands around the prompt."""
         return
+
+    def segments(self, ids: Mapping[str, NDArray[np.int32]], encoder: TextEncoder) -> list[Segment]:
+        """Return the sequence in runs of tokens that are learnt, and of tokens that are not."""
+        tokens, mask = ids["input_ids"], ids["label_mask"]
+        starts = np.flatnonzero(np.diff(mask)) + 1
+        parts = zip(np.split(tokens, starts), np.split(mask, starts), strict=True)
+        return [Segment(encoder.written(part), learnt=bool(own[0])) for part, own in parts if len(part)]
 
 
 def completions(outputs: Mapping[str, NDArray[Any]]) -> list[Completion]:

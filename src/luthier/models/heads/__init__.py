@@ -10,6 +10,7 @@ from luthier.models.heads.base import Head
 from luthier.models.heads.classification import ClassificationHead
 from luthier.models.heads.embedding import EmbeddingHead
 from luthier.models.heads.language_model import LanguageModelHead
+from luthier.models.heads.sequence_to_sequence import SequenceToSequenceHead
 from luthier.models.heads.span import SpanHead
 from luthier.models.heads.token_classification import TokenClassificationHead
 
@@ -19,6 +20,7 @@ HEADS: dict[str, type[Head]] = {
     "language-model": LanguageModelHead,
     "span": SpanHead,
     "token-classification": TokenClassificationHead,
+    "sequence-to-sequence": SequenceToSequenceHead,
 }
 
 __all__ = [
@@ -27,6 +29,7 @@ __all__ = [
     "EmbeddingHead",
     "Head",
     "LanguageModelHead",
+    "SequenceToSequenceHead",
     "SpanHead",
     "TokenClassificationHead",
     "build_head",

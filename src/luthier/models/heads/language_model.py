@@ -62,18 +62,28 @@ class LanguageModelHead(Head):
         """
         width = states.shape[1]
         picked = batch["label_mask"][:, -width:].bool()  # (B, S): the state before a labelled token
-        row = picked.nonzero()[:, 0]
         target = batch["input_ids"][:, -width:][picked]
-        chosen = states[picked]  # (M, H)
-        loss, correct = token_loss(chosen, self.weight, target, count=not self.training)
-        zeros = torch.zeros(len(states), dtype=torch.float32, device=states.device)
-        found = {"nll": zeros.index_add(0, row, loss), "tokens": picked.sum(dim=1).float()}
-        if not self.training:
-            found["correct"] = zeros.index_add(0, row, correct)
-        return found
+        loss, correct = token_loss(states[picked], self.weight, target, count=not self.training)
+        return sums(picked, loss, None if self.training else correct)
 
 
-def token_loss(states: Tensor, weight: Tensor, target: Tensor, *, count: bool = False) -> tuple[Tensor, Tensor]:
+def sums(picked: Tensor, loss: Tensor, correct: Tensor | None) -> dict[str, Tensor]:
+    """Return `nll`, `tokens`, and `correct` where it is given, (B,) each: sums over each row's labelled tokens.
+
+    Args:
+        picked: (B, S) where a token is labelled, M in all.
+        loss: (M,) of each.
+        correct: (M,) 1 where the likeliest token was right.
+    """
+    row = picked.nonzero()[:, 0]
+    zeros = torch.zeros(len(picked), dtype=torch.float32, device=loss.device)
+    found = {"nll": zeros.index_add(0, row, loss), "tokens": picked.sum(dim=1).float()}
+    return found if correct is None else {**found, "correct": zeros.index_add(0, row, correct)}
+
+
+def token_loss(
+    states: Tensor, weight: Tensor, target: Tensor, *, count: bool = False, bias: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Return each position's cross-entropy and whether its likeliest token is the target, (M,) each in fp32.
 
     The product with the vocabulary is made in chunks, in the precision of autocast, and never held as a whole.
@@ -83,9 +93,10 @@ def token_loss(states: Tensor, weight: Tensor, target: Tensor, *, count: bool = 
         weight: (V, H).
         target: (M,) token ids.
         count: whether to look for the likeliest token; zeros otherwise.
+        bias: (V,) added to the logits; it gets no gradient.
     """
     dtype = torch.get_autocast_dtype(states.device.type) if torch.is_autocast_enabled(states.device.type) else None
-    loss, correct = _TokenLoss.apply(states, weight, target, count, dtype)  # type: ignore[no-untyped-call]
+    loss, correct = _TokenLoss.apply(states, weight, target, bias, count, dtype)  # type: ignore[no-untyped-call]
     return loss, correct
 
 
@@ -98,7 +109,13 @@ class _TokenLoss(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, states: Tensor, weight: Tensor, target: Tensor, count: bool, dtype: torch.dtype | None
+        ctx: Any,
+        states: Tensor,
+        weight: Tensor,
+        target: Tensor,
+        bias: Tensor | None,
+        count: bool,
+        dtype: torch.dtype | None,
     ) -> tuple[Tensor, Tensor]:
         early = ctx.needs_input_grad[0] and not ctx.needs_input_grad[1]
         cast = weight.detach().to(dtype or weight.dtype)
@@ -107,34 +124,39 @@ class _TokenLoss(torch.autograd.Function):
         correct = torch.zeros_like(loss)
         unit = torch.empty_like(inputs) if early else None
         for part in _chunks(len(states), len(weight)):
-            logits = inputs[part] @ cast.T
+            logits = _logits(inputs[part], cast, bias)
             if count:
                 correct[part] = (logits.argmax(dim=-1) == target[part]).float()
             logs = torch.log_softmax(logits, dim=-1, dtype=torch.float32)
             loss[part] = -logs.gather(1, target[part, None])[:, 0]
             if unit is not None:
                 unit[part] = _slope(logs, target[part]).to(cast.dtype) @ cast
-        ctx.save_for_backward(unit if unit is not None else states, weight, target)
+        ctx.save_for_backward(unit if unit is not None else states, weight, target, bias)
         ctx.early, ctx.dtype, ctx.of = early, cast.dtype, states.dtype
         ctx.mark_non_differentiable(correct)
         return loss, correct
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        saved, weight, target = ctx.saved_tensors
+        saved, weight, target, bias = ctx.saved_tensors
         scale = gradients[0][:, None]
         if ctx.early:
-            return (saved * scale).to(ctx.of), None, None, None, None
+            return (saved * scale).to(ctx.of), None, None, None, None, None
         cast, inputs = weight.detach().to(ctx.dtype), saved.detach().to(ctx.dtype)
         of_states = torch.empty_like(saved) if ctx.needs_input_grad[0] else None
         of_weight = torch.zeros(weight.shape, dtype=torch.float32, device=weight.device)
         for part in _chunks(len(saved), len(weight)):
-            logs = torch.log_softmax(inputs[part] @ cast.T, dim=-1, dtype=torch.float32)
+            logs = torch.log_softmax(_logits(inputs[part], cast, bias), dim=-1, dtype=torch.float32)
             slope = (_slope(logs, target[part]) * scale[part]).to(ctx.dtype)
             if of_states is not None:
                 of_states[part] = (slope @ cast).to(of_states.dtype)
             of_weight += slope.T @ inputs[part]
-        return of_states, of_weight.to(weight.dtype), None, None, None
+        return of_states, of_weight.to(weight.dtype), None, None, None, None
+
+
+def _logits(states: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    found = states @ weight.T
+    return found if bias is None else found + bias
 
 
 def _chunks(rows: int, vocabulary: int) -> list[slice]:

@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 
     from luthier.models.assembly import TaskModel
 
-NOT_WRITTEN = {
-    "text-generation": "answers are written token by token, and PEFT would put the virtual tokens before each one"
-}
+NOT_WRITTEN = dict.fromkeys(
+    ("text-generation", "translation", "summarisation"),
+    "answers are written token by token, and PEFT would put the virtual tokens before each one",
+)
 NO_OUTER_KEYS = {
     **dict.fromkeys(
         ("albert", "deberta-v2", "distilbert", "modernbert", "xlnet"),
