@@ -147,8 +147,7 @@ def test_the_plain_folder_of_a_head_per_token_answers_like_our_modules(name: str
     """Skipped by absence: the heads are registered where their tasks are."""
     if head not in HEADS:
         pytest.skip(f"no {head} head here yet")
-    outputs = 2 if head == "span" else 3
-    spec = HeadSpec(head, {"outputs": outputs})
+    spec = HeadSpec(head, {} if head == "span" else {"outputs": 3})
     for attention in FAMILIES[name].attention:
         found = locate(str(build_backbone(tmp_path / attention, name, spread=0.1)))
         assembled = louder(assemble(found, spec, pooling="auto", attention=attention, dropout=None, seed=5))
@@ -179,7 +178,7 @@ def test_the_plain_folder_of_an_embedding_holds_the_backbone_alone(name: str, tm
         pytest.skip("no embedding head here yet")
     found = locate(str(build_backbone(tmp_path / "from", name, spread=0.1)))
     options = {"attention": FAMILIES[name].attention[-1], "dropout": None, "seed": 5}
-    assembled = assemble(found, HeadSpec("embedding", {}), pooling="auto", **options)
+    assembled = assemble(found, HeadSpec("embedding", {"normalize": True}), pooling="auto", **options)
     assembled.model.eval()
     (tmp_path / "to").mkdir()
     write_folder(assembled, tmp_path / "to", labels=[])
