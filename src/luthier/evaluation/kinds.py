@@ -11,6 +11,8 @@ from luthier.artifacts.evaluation import EvalReport
 from luthier.evaluation.classification import ClassificationEvaluation
 from luthier.evaluation.evidence import Evidence
 from luthier.evaluation.generation import GenerationEvaluation
+from luthier.evaluation.multi_label import MultiLabelEvaluation
+from luthier.evaluation.regression import RegressionEvaluation
 from luthier.metrics.scores import RowScores
 from luthier.tasks.base import Prediction, Scored, Truth
 
@@ -51,4 +53,6 @@ class Evaluation(Protocol):
 EVALUATIONS: dict[str, type[Evaluation]] = {
     "classification": ClassificationEvaluation,
     "generation": GenerationEvaluation,
+    "multi-label": MultiLabelEvaluation,
+    "regression": RegressionEvaluation,
 }

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from luthier.objectives.causal_lm import CausalLM
 from luthier.objectives.classification import Classification
+from luthier.objectives.multi_label import MultiLabelObjective
+from luthier.objectives.regression import RegressionObjective
 
 LossSums = Mapping[str, tuple[Tensor, Tensor]]
 
@@ -33,6 +35,8 @@ class Objective(Protocol):
 OBJECTIVES: dict[str, type[Objective]] = {
     "causal-lm": CausalLM,
     "classification": Classification,
+    "multi-label": MultiLabelObjective,
+    "regression": RegressionObjective,
 }
 
 __all__ = ["OBJECTIVES", "CausalLM", "Classification", "LossSums", "Objective", "build_objective"]

@@ -8,7 +8,7 @@ from typing import Any
 
 from luthier.samples.chat_model import build_smollm2
 from luthier.samples.conversations import build_support_chat
-from luthier.samples.rated_sentences import build_movie_reviews, build_tweets
+from luthier.samples.rated_sentences import build_movie_readings, build_movie_reviews, build_tweets
 from luthier.samples.sentence_encoder import build_minilm
 
 # A builder takes the distribution file, the folder to fill and a scratch folder, and returns facts for the manifest.
@@ -18,6 +18,7 @@ BUILDERS: Mapping[str, Builder] = {
     "minilm": build_minilm,
     "smollm2": build_smollm2,
     "movie-reviews": build_movie_reviews,
+    "movie-readings": build_movie_readings,
     "tweets": build_tweets,
     "support-chat": build_support_chat,
 }

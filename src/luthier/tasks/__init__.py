@@ -9,10 +9,14 @@ A new task is a class with the members of `Task` and one line in `TASKS`.
 from __future__ import annotations
 
 from luthier.tasks.base import CellError, Declared, Decoding, HeadSpec, Prediction, Role, Task
+from luthier.tasks.multi_label import MultiLabel
+from luthier.tasks.regression import Regression
 from luthier.tasks.text_classification import TextClassification
 from luthier.tasks.text_generation import TextGeneration
 
 TASKS: dict[str, type[Task]] = {
+    "multi-label": MultiLabel,
+    "regression": Regression,
     "text-classification": TextClassification,
     "text-generation": TextGeneration,
 }
@@ -23,7 +27,9 @@ __all__ = [
     "Declared",
     "Decoding",
     "HeadSpec",
+    "MultiLabel",
     "Prediction",
+    "Regression",
     "Role",
     "Task",
     "TextClassification",

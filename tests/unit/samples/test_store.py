@@ -69,7 +69,7 @@ def test_an_unknown_name_gives_the_list_and_the_nearest(name: str) -> None:
         with pytest.raises(SampleError) as raised:
             function(name)
         text = str(raised.value)
-        assert "a sample must be one of minilm, smollm2, movie-reviews, tweets, support-chat" in text
+        assert "a sample must be one of minilm, smollm2, movie-reviews, movie-readings, tweets, support-chat" in text
         assert repr(name.removeprefix("sample:")) in text
         near = {"minlm": "sample:minilm", "sample:Movie-Reviews": "sample:movie-reviews"}.get(name)
         assert (f"Did you mean {near}?" in text) if near else ("Did you mean" not in text)

@@ -215,7 +215,7 @@ def parts(backbone: nn.Module) -> list[list[str]]:
     """
     layout = layout_of(backbone)
     modules = dict(backbone.named_modules())
-    lists = [(name, len(modules[name])) for name in layout.lists if name in modules]  # type: ignore[arg-type]
+    lists = [(name, len(modules[name])) for name in layout.lists if name in modules]
     depth = sum(length for _, length in lists)
     found: list[list[str]] = [[] for _ in range(depth + 2)]
     for name, _ in backbone.named_parameters():
