@@ -1,6 +1,6 @@
 """Writes what is generated in docs/: the reference pages from the code, and with --notebooks the notebooks' outputs.
 
-python docs/generate.py              write docs/reference/project.md and docs/reference/cli.md
+python docs/generate.py              write the pages of docs/reference
 python docs/generate.py --check      write nothing; fail where a page is not what the code says now
 python docs/generate.py --notebooks  execute every notebook of docs/ as well, in place
 """
@@ -15,6 +15,7 @@ from typing import Any
 
 from luthier import cli
 from luthier.config.schema import reference_markdown
+from luthier.pipeline.combinations import combinations_markdown
 from luthier.pipeline.names import known_names
 
 DOCS = Path(__file__).resolve().parent
@@ -41,6 +42,7 @@ def pages() -> dict[Path, str]:
     return {
         DOCS / "reference" / "project.md": reference_markdown(known_names()),
         DOCS / "reference" / "cli.md": cli_markdown(cli._parser()),
+        DOCS / "reference" / "combinations.md": combinations_markdown(),
     }
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from tests.tiny import BAD, CHAT, FILLER, GOOD, LETTERS
+
 _WIDE = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
 _DECODER = {**_WIDE, "num_key_value_heads": 1, "bos_token_id": 2, "eos_token_id": 3}
 _TWO_STACKS = {
@@ -65,6 +67,16 @@ SIZES: dict[str, dict[str, Any]] = {
 }
 """A line per family, beside what all of them take."""
 UNLIMITED = ("t5", "xlnet")
+DECODERS = ("gpt2", "llama", "qwen2", "qwen3")
+WRITERS = ("bart", "marian", "t5")
+POSITIONS = 256
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+AROUND = {
+    "marian": ("$A [SEP]", "$A [SEP] $B [SEP]"),
+    "t5": ("$A [SEP]", "$A [SEP] $B [SEP]"),
+    "xlnet": ("$A [SEP] [CLS]:2", "$A [SEP] $B:1 [SEP]:1 [CLS]:2"),
+}
+"""Special tokens around a text and around a pair, where they are not BERT's; a text ends with token 3 or is read there."""
 
 
 def config_of(family: str, *, vocabulary: int = 50, positions: int = 40, **more: Any) -> Any:
@@ -74,6 +86,73 @@ def config_of(family: str, *, vocabulary: int = 50, positions: int = 40, **more:
     limit = {} if family in UNLIMITED else {"max_position_embeddings": positions}
     values = {"vocab_size": vocabulary, "pad_token_id": 0, **limit, **SIZES[family], **more}
     return AutoConfig.for_model(family, **values)
+
+
+def build_family(folder: Path, family: str) -> Path:
+    """Write a tiny random model of a family with what its pretraining leaves, and a tokenizer as the family has it."""
+    import torch
+    from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSeq2SeqLM
+
+    vocabulary = _bytes(folder) if family in DECODERS else _word_pieces(folder, family)
+    kinds = {**dict.fromkeys(DECODERS, AutoModelForCausalLM), **dict.fromkeys(WRITERS, AutoModelForSeq2SeqLM)}
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        model = kinds.get(family, AutoModel).from_config(config_of(family, vocabulary=vocabulary, positions=POSITIONS))
+    model.save_pretrained(folder)
+    return folder
+
+
+def _word_pieces(folder: Path, family: str) -> int:
+    """Write a word-piece tokenizer that puts special tokens where the family has them; return its size."""
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    pieces = [*LETTERS, *(f"##{letter}" for letter in LETTERS)]
+    vocabulary = {word: number for number, word in enumerate(dict.fromkeys([*SPECIAL, *GOOD, *BAD, *FILLER, *pieces]))}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    single, pair = AROUND.get(family, ("[CLS] $A [SEP]", "[CLS] $A [SEP] $B:1 [SEP]:1"))
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=single, pair=pair, special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        mask_token="[MASK]",
+        bos_token="[CLS]",
+        eos_token="[SEP]",
+        model_max_length=POSITIONS,
+    ).save_pretrained(folder)
+    return len(vocabulary)
+
+
+def _bytes(folder: Path) -> int:
+    """Write a tokenizer of bytes with a chat template and nothing around a text; return its size."""
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    special = ("<pad>", "<unknown>", "<start>", "<end>")
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {token: number for number, token in enumerate([*special, *alphabet])}
+    tokenizer = Tokenizer(models.BPE(vocabulary, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([AddedToken(token, special=True) for token in special])
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token="<start>",
+        eos_token="<end>",
+        pad_token="<pad>",
+        model_max_length=POSITIONS,
+    )
+    fast.chat_template = CHAT
+    fast.save_pretrained(folder)
+    return len(vocabulary)
 
 
 def build_backbone(folder: Path, family: str, *, spread: float = 0.0, **more: Any) -> Path:

@@ -14,17 +14,20 @@ from tests.tiny_pairs import embedding_project, lists, pair_project, pairs, ques
 from tests.tiny_seq import build_writer
 from tests.tiny_seq import pair_project as writer_project
 from tests.tiny_seq import pairs as writer_pairs
+from tests.tiny_values import multi_label_project, regression_project, texts
 
 import luthier
 from luthier.evaluation.kinds import EVALUATIONS
 from luthier.metrics.registry import METRICS
 from luthier.models.heads import HEADS
 from luthier.objectives import OBJECTIVES
-from luthier.tasks import TASKS
+from luthier.tasks import TASKS, CellError, Task
 
 # Each task's tiny run: its model, its project and inputs of its own. A task without a line here fails the suite.
 RUNS: dict[str, tuple[Callable[[Path], Path], Callable[[Path, Path], Path], list[Any]]] = {
     "embedding": (build_model, embedding_project, [text for text, _ in questions_and_answers(20, seed=5)]),
+    "multi-label": (build_model, multi_label_project, texts(20)),
+    "regression": (build_model, regression_project, texts(20)),
     "reranking": (build_model, reranking_project, [{"query": a, "passages": b} for a, b, _ in lists(20, seed=5)]),
     "summarisation": (
         build_writer,
@@ -54,20 +57,30 @@ def test_what_it_names_is_registered(name: str) -> None:
     assert task.evaluation in EVALUATIONS
     assert task.headline in METRICS
     assert sum(role.target for role in task.roles) == 1
-    targets = task.fit_targets({"a": 3, "b": 2}, None)
+    cells = target_cells(task)
+    targets = task.fit_targets({cells[0]: 3, cells[1]: 2}, None)
     assert task.head(targets).kind in HEADS
-    numbers = [task.target_number(cell, targets) for cell in ("a", "b", "c")]
-    assert numbers == ([0, 1, None] if task.output_labels(targets) else [0, 0, 0])
+    *known, other = [task.target_number(cell, targets) for cell in cells]
+    assert known == ([0, 1] if task.output_labels(targets) else [0, 0])
+    assert other == (None if targets.get("labels") else 0)
+
+
+def target_cells(task: Task) -> list[str]:
+    """Return three target cells that a task accepts."""
+    try:
+        return [task.target_cell(value) for value in "abc"]
+    except CellError:
+        return [task.target_cell(value) for value in "123"]
 
 
 @pytest.mark.parametrize("name", TASKS)
 def test_run_save_load_answers_the_same(name: str, tmp_path: Path, home: Path) -> None:
-    model, write, texts = RUNS[name]
+    model, write, asked = RUNS[name]
     path = write(tmp_path, model(tmp_path / "model"))
     result = luthier.run(path, run_dir=tmp_path / "run", overrides=["train.epochs=2"])
     one, two = (luthier.load(result.bundle) for _ in range(2))
-    assert [a.as_dict() for a in one.predict(texts)] == [a.as_dict() for a in two.predict(texts)]
-    features = one.features([one.cells(text, "here") for text in texts])
-    assert np.array_equal(np.unique(features.group), np.arange(len(texts)))
+    assert [a.as_dict() for a in one.predict(asked)] == [a.as_dict() for a in two.predict(asked)]
+    features = one.features([one.cells(text, "here") for text in asked])
+    assert np.array_equal(np.unique(features.group), np.arange(len(asked)))
     assert one.predict([]).__len__() == 0
     assert {role.name for role in one.task.roles if role.asked} == set(one.inputs)

@@ -98,17 +98,34 @@ class Example(_Frozen):
     inputs: dict[str, str]
     target: str
     predicted: str
-    probability: float = Field(description="of the prediction")
+    probability: float | None = Field(description="of the prediction; None where it is a number")
 
 
 class ExamplesBlock(_Frozen):
-    """Rows worth a look: the most confident mistakes, or suspected label errors."""
+    """Rows worth a look: the most confident mistakes, suspected label errors, or the largest errors of numbers."""
 
     kind: Literal["examples"] = "examples"
-    name: Literal["mistakes", "label_issues"]
+    name: Literal["mistakes", "label_issues", "largest_errors"]
     split: str
     total: int = Field(description="how many there are; `rows` holds the first of them")
     rows: list[Example]
+
+
+class MeansBin(_Frozen):
+    """Rows with like predictions: the mean prediction, and the mean of what is true with its interval."""
+
+    predicted: float
+    truth: float
+    interval: tuple[float, float] | None
+    count: int
+
+
+class MeansBlock(_Frozen):
+    """Whether the truth has the mean that was predicted, over bins of about equal many rows."""
+
+    kind: Literal["means"] = "means"
+    error: float = Field(description="mean distance of a bin's two means, weighed by rows")
+    bins: list[MeansBin]
 
 
 class Answer(_Frozen):
@@ -153,7 +170,7 @@ class RankedBlock(_Frozen):
 
 
 Block = Annotated[
-    ConfusionBlock | PerClassBlock | CalibrationBlock | ExamplesBlock | AnswersBlock | RankedBlock,
+    ConfusionBlock | PerClassBlock | CalibrationBlock | ExamplesBlock | AnswersBlock | MeansBlock | RankedBlock,
     Field(discriminator="kind"),
 ]
 

@@ -30,18 +30,31 @@ def majority(
 def tfidf(
     train_texts: Sequence[Text], train_target: NDArray[np.int64], test_texts: Sequence[Text], classes: int
 ) -> NDArray[np.float64]:
-    """Return the probabilities of a logistic regression on TF-IDF weights, (N, C).
-
-    Words and word pairs; characters up to three in a row where a fifth of the training characters are Han, which are
-    written without spaces. Of several texts a row has the weights of each, their products, which say what two texts
-    share, and their cosine. A class without training rows has probability 0.
-    """
-    from sklearn.feature_extraction.text import TfidfVectorizer
+    """Return the probabilities of a logistic regression on TF-IDF weights, (N, C); 0 for a class without rows."""
     from sklearn.linear_model import LogisticRegression
 
-    if len(np.unique(train_target)) < 2:
+    weights = text_weights([train_texts, test_texts]) if len(np.unique(train_target)) > 1 else None
+    if weights is None:
         return majority(train_texts, train_target, test_texts, classes)
-    every = [part for text in train_texts for part in _parts(text)]
+    model = LogisticRegression(C=10.0, max_iter=1000).fit(weights[0], train_target)
+    found = np.zeros((len(test_texts), classes))
+    found[:, model.classes_] = model.predict_proba(weights[1])
+    return found
+
+
+def text_weights(texts: Sequence[Sequence[Text]]) -> list[Any] | None:
+    """Return a sparse matrix of TF-IDF weights for each list of rows; None where no text of the first holds a word.
+
+    Words and word pairs; characters up to three in a row where a fifth of the first list's characters are Han, which
+    are written without spaces. Of several texts a row has the weights of each, their products, which say what two texts
+    share, and their cosine.
+
+    Args:
+        texts: lists of rows; the first one is fitted on.
+    """
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    every = [part for text in texts[0] for part in _parts(text)]
     if mostly_han(every):
         vectorizer = TfidfVectorizer(analyzer="char", ngram_range=(1, 3), sublinear_tf=True, max_features=MAX_TERMS)
     else:
@@ -51,12 +64,8 @@ def tfidf(
     try:
         vectorizer.fit(every)
     except ValueError:  # no text holds a word
-        return majority(train_texts, train_target, test_texts, classes)
-    weights = _weights(vectorizer, train_texts)
-    model = LogisticRegression(C=10.0, max_iter=1000).fit(weights, train_target)
-    found = np.zeros((len(test_texts), classes))
-    found[:, model.classes_] = model.predict_proba(_weights(vectorizer, test_texts))
-    return found
+        return None
+    return [_weights(vectorizer, one) for one in texts]
 
 
 def _parts(text: Text) -> tuple[str, ...]:

@@ -13,7 +13,9 @@ from luthier.evaluation.entities import EntityEvaluation
 from luthier.evaluation.evidence import Evidence
 from luthier.evaluation.extraction import ExtractionEvaluation
 from luthier.evaluation.generation import GenerationEvaluation
+from luthier.evaluation.multi_label import MultiLabelEvaluation
 from luthier.evaluation.ranking import RerankingEvaluation, RetrievalEvaluation
+from luthier.evaluation.regression import RegressionEvaluation
 from luthier.evaluation.relations import RelationEvaluation
 from luthier.evaluation.writing import SummaryEvaluation, TranslationEvaluation
 from luthier.metrics.scores import RowScores
@@ -63,4 +65,6 @@ EVALUATIONS: dict[str, type[Evaluation]] = {
     "retrieval": RetrievalEvaluation,
     "summary": SummaryEvaluation,
     "translation": TranslationEvaluation,
+    "multi-label": MultiLabelEvaluation,
+    "regression": RegressionEvaluation,
 }

@@ -6,7 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from luthier.metrics import classification, extraction, generation, matches, ranking, weighted
+from luthier.metrics import (
+    classification,
+    extraction,
+    generation,
+    matches,
+    multi_label,
+    ranking,
+    regression,
+    weighted,
+)
 from luthier.metrics.weighted import Statistic
 
 
@@ -24,7 +33,8 @@ class Metric:
         statistic: the same number over row multiplicities; it makes the bootstrap fast. Without it `function` is
             called once per resample.
         about: what it measures: `labels` (`Scores`), `completions` (`CompletionScores`), `answers` (`AnswerScores`),
-            `entities` and `relations` (`MatchScores`), `extracts` (`ExtractionScores`) or `ranking` (`RankingScores`).
+            `entities` and `relations` (`MatchScores`), `extracts` (`ExtractionScores`), `ranking` (`RankingScores`),
+            `label sets` (`SetScores`) or `values` (`ValueScores`).
     """
 
     name: str
@@ -47,6 +57,18 @@ def _of_text(name: str, about: str, label_en: str, label_zh: str, *, better: str
     """Return a metric of generated text."""
     function, statistic = getattr(generation, name), getattr(generation, f"{name}_statistic")
     return Metric(name, function, better == "up", label_en, label_zh, percent, statistic, about)
+
+
+def _of_sets(name: str, label_en: str, label_zh: str, *, better: str, percent: bool = False) -> Metric:
+    """Return a metric of label sets."""
+    function, statistic = getattr(multi_label, name), getattr(multi_label, f"{name}_statistic")
+    return Metric(name, function, better == "up", label_en, label_zh, percent, statistic, "label sets")
+
+
+def _of_values(name: str, label_en: str, label_zh: str, *, better: str) -> Metric:
+    """Return a metric of predicted numbers."""
+    function, statistic = getattr(regression, name), getattr(regression, f"{name}_statistic")
+    return Metric(name, function, better == "up", label_en, label_zh, False, statistic, "values")
 
 
 def _of_ranking(name: str, label_en: str, label_zh: str, *, better: str = "up", percent: bool = False) -> Metric:
@@ -85,6 +107,17 @@ METRICS: dict[str, Metric] = {
         _built_in("log_loss", "Log loss", "对数损失", better="down"),
         _built_in("brier", "Brier score", "Brier 分数", better="down"),
         _built_in("ece", "Expected calibration error", "期望校准误差", better="down"),
+        _of_sets("micro_f1", "Micro F1", "微平均 F1", better="up", percent=True),
+        _of_sets("label_macro_f1", "Macro F1 over labels", "标签宏平均 F1", better="up", percent=True),
+        _of_sets("subset_accuracy", "Subset accuracy", "子集准确率", better="up", percent=True),
+        _of_sets("label_ranking_precision", "Label ranking precision", "标签排序平均精度", better="up", percent=True),
+        _of_sets("label_log_loss", "Log loss per label", "每标签对数损失", better="down"),
+        _of_values("r2", "R²", "决定系数 R²", better="up"),
+        _of_values("pearson", "Pearson correlation", "皮尔逊相关系数", better="up"),
+        _of_values("spearman", "Spearman correlation", "斯皮尔曼相关系数", better="up"),
+        _of_values("rmse", "Root mean squared error", "均方根误差", better="down"),
+        _of_values("mae", "Mean absolute error", "平均绝对误差", better="down"),
+        _of_values("weighted_kappa", "Quadratic weighted kappa", "二次加权 kappa", better="up"),
         _of_text("perplexity", "completions", "Perplexity", "困惑度", better="down"),
         _of_text("token_loss", "completions", "Loss per token", "每词元损失", better="down"),
         _of_text("token_accuracy", "completions", "Token accuracy", "词元准确率", better="up", percent=True),

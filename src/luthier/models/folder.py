@@ -54,13 +54,14 @@ def untied(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return found
 
 
-def write_folder(assembled: Assembled, folder: Path, *, labels: list[str]) -> str:
+def write_folder(assembled: Assembled, folder: Path, *, labels: list[str], problem_type: str | None = None) -> str:
     """Write config and weights as a plain Transformers folder of the head's own class.
 
     Args:
         assembled: the trained module.
         folder: holds the tokenizer already.
         labels: in the order of the outputs.
+        problem_type: what a classification class answers, in Transformers' words.
 
     Returns:
         The sha256 of the weights file.
@@ -76,8 +77,9 @@ def write_folder(assembled: Assembled, folder: Path, *, labels: list[str]) -> st
         config.update(
             id2label={str(i): label for i, label in enumerate(labels)},
             label2id={label: i for i, label in enumerate(labels)},
-            problem_type="single_label_classification" if len(labels) > 1 else "regression",
         )
+    if problem_type is not None:
+        config["problem_type"] = problem_type
     config.pop("_name_or_path", None)
     papers = head_class(assembled.head.kind).papers(assembled.head.settings, assembled.model.backbone.config)
     for name, content in {"config.json": config, **papers}.items():

@@ -14,7 +14,9 @@ from torch import Tensor, nn
 from luthier.objectives.causal_lm import CausalLM
 from luthier.objectives.classification import Classification
 from luthier.objectives.embedding import EmbeddingLoss
+from luthier.objectives.multi_label import MultiLabelObjective
 from luthier.objectives.ranking import RankingLoss
+from luthier.objectives.regression import RegressionObjective
 from luthier.objectives.span import SpanObjective
 from luthier.objectives.token_classification import TokenClassification
 
@@ -41,6 +43,8 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "token-classification": TokenClassification,
     "embedding": EmbeddingLoss,
     "ranking": RankingLoss,
+    "multi-label": MultiLabelObjective,
+    "regression": RegressionObjective,
 }
 
 __all__ = [

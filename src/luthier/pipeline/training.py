@@ -466,7 +466,9 @@ def _write_model(job: TrainJob, assembled: Assembled, method: Method, folder: Pa
         for path in sorted(prepared.tokenizer.iterdir()):
             shutil.copyfile(path, target / path.name)
         labels = prepared.task.plain_labels(prepared.dataset.targets)
-        digest = write_base(assembled, target) if taken_off else write_folder(assembled, target, labels=labels)
+        kind = prepared.task.problem_type
+        plain = partial(write_folder, assembled, target, labels=labels, problem_type=kind)
+        digest = write_base(assembled, target) if taken_off else plain()
     backbone, head = manifest_parts(assembled, source=prepared.model_spec.id)
     adapters = []
     shutil.rmtree(folder / FOLDER, ignore_errors=True)
@@ -500,7 +502,7 @@ def _write_model(job: TrainJob, assembled: Assembled, method: Method, folder: Pa
             Runtime(
                 name="torch",
                 precision="fp32",
-                tolerance=TOLERANCE,
+                tolerance=TOLERANCE * max(1.0, prepared.task.answer_scale(prepared.dataset.targets)),
                 raw_tolerance=RAW_TOLERANCE,
                 processor={"flags": sorted(f for f in processor_flags() if f.startswith(("avx", "amx", "fma")))},
             )

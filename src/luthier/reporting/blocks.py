@@ -11,6 +11,8 @@ from luthier.artifacts.evaluation import (
     ConfusionBlock,
     Example,
     ExamplesBlock,
+    MeansBin,
+    MeansBlock,
     PerClassBlock,
     RankedBlock,
     ReliabilityBin,
@@ -171,6 +173,31 @@ def _confidence_and_accuracy(one: ReliabilityBin) -> str:
     )
 
 
+# --- means ----------------------------------------------------------------------------------------------------------
+
+
+def means(block: MeansBlock, words: Words) -> Section:
+    """Return predicted and true means of rows with like predictions."""
+    svg = charts.means_chart(
+        block.bins,
+        title=words("means.chart"),
+        description=f"{words('means.error')}: {numbers.plain(block.error)}.",
+        x_label=words("means.predicted"),
+        y_label=words("means.truth"),
+    )
+    legend = (("s1", words("means.truth")), ("reference", words("calibration.perfect")))
+    head = (words("means.predicted"), words("means.truth"), words("interval"), words("calibration.count"))
+    table = plain_table(head, [_means_row(one) for one in block.bins])
+    figure = Figure(svg=svg, title=words("means.chart"), legend=legend, table=table)
+    facts = Facts(words("means.error"), ((words("means.error"), numbers.plain(block.error)),))
+    return Section("means", words("means.title"), words("means.about"), (figure, facts))
+
+
+def _means_row(one: MeansBin) -> list[str]:
+    between = "" if one.interval is None else f"{numbers.plain(one.interval[0])}\u2013{numbers.plain(one.interval[1])}"
+    return [numbers.plain(one.predicted), numbers.plain(one.truth), between, numbers.count(one.count)]
+
+
 # --- examples -------------------------------------------------------------------------------------------------------
 
 
@@ -188,7 +215,8 @@ def examples(block: ExamplesBlock, words: Words) -> Section:
 
 def _shown(example: Example) -> Shown:
     inputs = tuple((name, *_beginning(text)) for name, text in example.inputs.items())
-    return Shown(example.place, inputs, example.target, example.predicted, numbers.percent(example.probability))
+    sure = "" if example.probability is None else numbers.percent(example.probability)
+    return Shown(example.place, inputs, example.target, example.predicted, sure)
 
 
 def answers(block: AnswersBlock, words: Words) -> Section:
@@ -249,6 +277,7 @@ BLOCKS: dict[str, tuple[int, Draw]] = {
     "confusion": (10, confusion),
     "per_class": (20, per_class),
     "calibration": (40, calibration),
+    "means": (40, means),
     "examples": (50, examples),
     "answers": (50, answers),
     "ranked": (50, ranked),

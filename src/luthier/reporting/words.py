@@ -41,6 +41,9 @@ ENGLISH: dict[str, str] = {
     "baseline.bm25": "BM25",
     "baseline.copy": "the source as it is",
     "baseline.lead": "the first sentence",
+    "baseline.frequent-set": "Most frequent label set",
+    "baseline.mean": "Mean of the training rows",
+    "baseline.ridge": "Ridge regression on TF-IDF",
     "this_model": "This model",
     # splits and stages
     "split.train": "Training",
@@ -112,7 +115,16 @@ ENGLISH: dict[str, str] = {
     "slices.column.label": "label",
     "slices.column.types": "types of head and tail",
     "slices.column.answerable": "whether there is an answer",
+    "slices.column.number of labels": "number of labels",
     "slices.tokens": "tokens",
+    # means
+    "means.title": "Has the truth the mean that was predicted",
+    "means.chart": "Predicted and true means",
+    "means.about": "Rows are put into bins of equal size by their prediction. On the diagonal, the rows of a bin have "
+    "the mean that was predicted for them; the bars are intervals of the true mean.",
+    "means.error": "Mean distance of the two",
+    "means.predicted": "Mean prediction",
+    "means.truth": "True mean",
     # calibration
     "calibration.title": "Can its probabilities be believed",
     "calibration.chart": "Reliability diagram",
@@ -129,6 +141,8 @@ ENGLISH: dict[str, str] = {
     "calibration.count": "Rows",
     "calibration.strip": "Rows per bin, after",
     # examples
+    "largest_errors.title": "Largest errors",
+    "largest_errors.about": "The rows whose prediction is farthest from the truth, out of {total} {split} rows.",
     "mistakes.title": "Mistakes to look at",
     "mistakes.about": "The most confident of {total} mistakes on the {split} rows.",
     "label_issues.title": "Labels that may be wrong",
@@ -304,6 +318,9 @@ CHINESE: dict[str, str] = {
     "baseline.bm25": "BM25",
     "baseline.copy": "原文照抄",
     "baseline.lead": "第一句",
+    "baseline.frequent-set": "最常见的标签集",
+    "baseline.mean": "训练行的均值",
+    "baseline.ridge": "基于 TF-IDF 的岭回归",
     "this_model": "本模型",
     # splits and stages
     "split.train": "训练集",
@@ -369,7 +386,16 @@ CHINESE: dict[str, str] = {
     "slices.column.label": "标签",
     "slices.column.types": "头尾实体类型",
     "slices.column.answerable": "是否有答案",
+    "slices.column.number of labels": "标签个数",
     "slices.tokens": "词元",
+    # means
+    "means.title": "真实均值是否等于预测均值",
+    "means.chart": "预测均值与真实均值",
+    "means.about": "按预测值把行分成大小相等的组。在对角线上，一组行的真实均值等于为其预测的均值；"
+    "竖线为真实均值的区间。",
+    "means.error": "两者的平均距离",
+    "means.predicted": "预测均值",
+    "means.truth": "真实均值",
     # calibration
     "calibration.title": "概率是否可信",
     "calibration.chart": "可靠性图",
@@ -385,6 +411,8 @@ CHINESE: dict[str, str] = {
     "calibration.count": "行数",
     "calibration.strip": "每组行数（之后）",
     # examples
+    "largest_errors.title": "最大的误差",
+    "largest_errors.about": "{split}上共 {total} 行，以下是预测与真实值相差最大的行。",
     "mistakes.title": "值得一看的错误",
     "mistakes.about": "{split}上共 {total} 个错误，以下是其中最自信的。",
     "label_issues.title": "可能有误的标签",

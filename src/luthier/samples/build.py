@@ -10,7 +10,7 @@ from luthier.samples.answer_choices import build_support_candidates, build_suppo
 from luthier.samples.chat_model import build_smollm2
 from luthier.samples.conversations import build_support_chat
 from luthier.samples.multilingual_encoder import build_e5_multilingual
-from luthier.samples.rated_sentences import build_movie_reviews, build_tweets
+from luthier.samples.rated_sentences import build_movie_readings, build_movie_reviews, build_tweets
 from luthier.samples.sentence_encoder import build_minilm
 from luthier.samples.synthetic_questions import build_synthetic_questions
 from luthier.samples.synthetic_relations import build_synthetic_relations
@@ -24,6 +24,7 @@ BUILDERS: Mapping[str, Builder] = {
     "smollm2": build_smollm2,
     "e5-multilingual": build_e5_multilingual,
     "movie-reviews": build_movie_reviews,
+    "movie-readings": build_movie_readings,
     "tweets": build_tweets,
     "support-chat": build_support_chat,
     "support-pairs": build_support_pairs,

@@ -238,6 +238,24 @@ _MOVIE_REVIEWS = Sample(
     columns=_RATED,
 )
 
+_MOVIE_READINGS = Sample(
+    name="movie-readings",
+    kind="data",
+    distribution=_VADER,
+    builder="movie-readings",
+    revision=1,
+    licence="MIT",
+    source="C.J. Hutto and Eric Gilbert; the movie-review sentences and their single ratings in "
+    "`additional_resources/hutto_ICWSM_2014.tar.gz` in the source distribution of PyPI package vaderSentiment",
+    description="The 10,605 sentences of film reviews that movie-reviews is made of, with how people read them: each "
+    "was rated by 15 to 29 people from -4 to 4, and its readings are those that at least a fifth of them chose, out "
+    "of strongly negative (-4, -3), negative (-2, -1), neutral (0), positive (1, 2) and strongly positive (3, 4). "
+    "Columns: text (string), readings (a JSON list). 4,646 sentences have one reading, 5,703 two and 256 three.",
+    citation=f"{_HUTTO} Sentences derived from Pang, B. and Lee, L. (2004). A Sentimental Education. ACL 2004.",
+    disk=1_700_000,
+    columns={"text": "text", "labels": "readings"},
+)
+
 _TWEETS = Sample(
     name="tweets",
     kind="data",
@@ -389,23 +407,21 @@ _SUPPORT_CANDIDATES = Sample(
     columns={"query": "question", "passages": "candidates", "relevance": "right", "group": "block"},
 )
 
-SAMPLES: Mapping[str, Sample] = {
+SAMPLES: dict[str, Sample] = {
     sample.name: sample
     for sample in (
         _MINILM,
         _SMOLLM2,
-        _MOVIE_REVIEWS,
-        _TWEETS,
-        _SUPPORT_CHAT,
-        _PEOPLE_DAILY,
-        _SYNTHETIC_RELATIONS,
-        _SYNTHETIC_QUESTIONS,
         _E5_MULTILINGUAL,
         _MOVIE_REVIEWS,
+        _MOVIE_READINGS,
         _TWEETS,
         _SUPPORT_CHAT,
         _SUPPORT_PAIRS,
         _SUPPORT_CANDIDATES,
+        _PEOPLE_DAILY,
+        _SYNTHETIC_RELATIONS,
+        _SYNTHETIC_QUESTIONS,
     )
 }
 

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from luthier.tasks.base import CellError, Declared, Decoding, HeadSpec, Prediction, Role, Task
 from luthier.tasks.embedding import Embedding
+from luthier.tasks.multi_label import MultiLabel
 from luthier.tasks.question_answering import QuestionAnswering
+from luthier.tasks.regression import Regression
 from luthier.tasks.relation_extraction import RelationExtraction
 from luthier.tasks.reranking import Reranking
 from luthier.tasks.sequence_to_sequence import Summarisation, Translation
@@ -25,6 +27,8 @@ TASKS: dict[str, type[Task]] = {
     "relation-extraction": RelationExtraction,
     "reranking": Reranking,
     "summarisation": Summarisation,
+    "multi-label": MultiLabel,
+    "regression": Regression,
     "text-classification": TextClassification,
     "text-generation": TextGeneration,
     "text-pair": TextPair,
@@ -39,7 +43,9 @@ __all__ = [
     "Decoding",
     "Embedding",
     "HeadSpec",
+    "MultiLabel",
     "Prediction",
+    "Regression",
     "Reranking",
     "Role",
     "Summarisation",

@@ -170,6 +170,7 @@ class Task(Protocol):
         objective: name in `objectives.OBJECTIVES`.
         evaluation: name in `evaluation.EVALUATIONS`.
         headline: name in `metrics.METRICS` of the metric that stands for the others.
+        problem_type: Transformers' name of what a plain classification folder answers; None for any other folder.
     """
 
     name: ClassVar[str]
@@ -177,6 +178,7 @@ class Task(Protocol):
     objective: ClassVar[str]
     evaluation: ClassVar[str]
     headline: ClassVar[str]
+    problem_type: ClassVar[str | None]
 
     def __init__(self, settings: Any = None) -> None:
         """Take the task's settings: an instance of its settings class, or None where it has none."""
@@ -239,6 +241,9 @@ class Task(Protocol):
 
     def plain_labels(self, targets: Targets) -> list[str]:
         """Return a name for each output of the head, as a plain Transformers folder keeps them; empty without names."""
+
+    def answer_scale(self, targets: Targets) -> float:
+        """Return by what outputs are multiplied on the way to an answer's numbers: rounding grows with it."""
 
     def target_number(self, cell: str, targets: Targets) -> int | None:
         """Return the number that stands for a target in arrays; None for a target that training did not have.
@@ -313,6 +318,7 @@ class BaseTask:
 
     name: ClassVar[str]
     roles: ClassVar[tuple[Role, ...]]
+    problem_type: ClassVar[str | None] = None
 
     def __init__(self, settings: Any = None) -> None:
         kind = getattr(type(self), "settings", None)
@@ -349,6 +355,10 @@ class BaseTask:
     def plain_labels(self, targets: Targets) -> list[str]:
         """Return the classes."""
         return self.output_labels(targets)
+
+    def answer_scale(self, targets: Targets) -> float:
+        """Return 1: numbers are probabilities."""
+        return 1.0
 
     def target_number(self, cell: str, targets: Targets) -> int | None:
         """Return 0: targets are not classes."""

@@ -74,6 +74,7 @@ class RelationExtraction(BaseTask):
     objective: ClassVar[str] = "classification"
     evaluation: ClassVar[str] = "relations"
     headline: ClassVar[str] = "relation_f1"
+    problem_type: ClassVar[str | None] = "single_label_classification"
 
     options: RelationSettings
 

@@ -86,6 +86,7 @@ class Reranking(BaseTask):
     objective: ClassVar[str] = "ranking"
     evaluation: ClassVar[str] = "ranking"
     headline: ClassVar[str] = "mrr"
+    problem_type: ClassVar[str | None] = "regression"
 
     options: RerankingSettings
 

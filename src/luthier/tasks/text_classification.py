@@ -27,6 +27,7 @@ class TextClassification(BaseTask):
     objective: ClassVar[str] = "classification"
     evaluation: ClassVar[str] = "classification"
     headline: ClassVar[str] = "accuracy"
+    problem_type: ClassVar[str | None] = "single_label_classification"
 
     def target_cell(self, value: Any) -> str:
         """Return a label as text: `true` and `false` for booleans, digits for whole numbers."""

@@ -42,6 +42,7 @@ MOVIES = (
     "1\t0.5\tA caf\u00e9 &amp; a ''film''\u0085 \u2013 fine\r\n"
     "2\t-3.9\t NA \r\n3\t0\tneither\r\n4\t-0.0\talso neither\r\n5\t1e-9\tjust"
 )
+RATINGS = "2\t-3.9\t0.3\t[-4, -4, -3, -4, -4]\r\n1\t0.5\t1\t[0, 0, 1, 2, 1, 2, 3, -1, 1, 2]"
 TWEETS = '1\t-1.5\t"never" quoted\r\n2\t4\tnull'
 
 
@@ -50,6 +51,7 @@ def vader(make_tar: Any, movies: str = MOVIES) -> bytes:
     inner = make_tar(
         {
             f"{root}/movieReviewSnippets_GroundTruth.txt": movies.encode(),
+            f"{root}/movieReviewSnippets_anonDataRatings.txt": RATINGS.encode(),
             f"{root}/tweets_GroundTruth.txt": TWEETS.encode(),
             f"{root}/nytEditorialSnippets_GroundTruth.txt": b"1\t1\tnever read",
         }
@@ -61,6 +63,18 @@ def vader(make_tar: Any, movies: str = MOVIES) -> bytes:
             "vaderSentiment-3.3.2/additional_resources/hutto_ICWSM_2014.tar.gz": inner,
         }
     )
+
+
+def test_movie_readings(build: Build, make_tar: Any) -> None:
+    folder, facts = build("movie-readings", vader(make_tar))
+    rows, _ = rows_of(folder)
+    assert [(row["text"], json.loads(row["readings"])) for row in rows] == [
+        (" NA ", ["strongly negative"]),
+        ("A caf\u00e9 &amp; a ''film''\u0085 \u2013 fine", ["neutral", "positive"]),
+    ]
+    assert facts["rows"] == 2
+    assert facts["labels per row"] == {"1": 1, "2": 1}
+    assert (folder / "LICENSE").read_bytes() == b"MIT"
 
 
 def test_movie_reviews(build: Build, make_tar: Any) -> None:

@@ -9,7 +9,7 @@ import pytest
 from luthier.samples import SAMPLES, describe
 from luthier.samples.build import BUILDERS
 
-NAMES = ["minilm", "smollm2", "e5-multilingual", "movie-reviews", "tweets", "support-chat"]
+NAMES = ["minilm", "smollm2", "e5-multilingual", "movie-reviews", "movie-readings", "tweets", "support-chat"]
 NAMES += ["support-pairs", "support-candidates"]
 
 
