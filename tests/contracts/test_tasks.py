@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from tests.tiny import build_decoder, build_model, chat_project, project, questions, sentences
+from tests.tiny_spans import answer_project, asked, entity_project, related, relation_project, spanned
 
 import luthier
 from luthier.evaluation.kinds import EVALUATIONS
@@ -17,9 +19,17 @@ from luthier.objectives import OBJECTIVES
 from luthier.tasks import TASKS
 
 # Each task's tiny run: its model, its project and inputs of its own. A task without a line here fails the suite.
-RUNS: dict[str, tuple[Callable[[Path], Path], Callable[[Path, Path], Path], list[str]]] = {
+RUNS: dict[str, tuple[Callable[[Path], Path], Callable[[Path, Path], Path], list[Any]]] = {
     "text-classification": (build_model, project, [text for text, _ in sentences(20, seed=5)]),
     "text-generation": (build_decoder, chat_project, [question for question, _ in questions(20, seed=5)]),
+    "token-classification": (build_model, entity_project, [row["text"] for row in spanned(20, seed=5, longest=60)]),
+    "relation-extraction": (build_model, relation_project, related(20, seed=5)),
+    "question-answering": (build_model, answer_project, asked(20, seed=5, longest=60)),
+}
+# Target cells of each task, as `target_cell` writes them; the first two are those of training.
+CELLS: dict[str, tuple[str, str, str]] = {
+    "token-classification": ('["B-a"]', "[]", '["B-b"]'),
+    "question-answering": ("[]", '[{"start":-1,"text":"a"}]', '[{"start":0,"text":"b"}]'),
 }
 
 
@@ -35,9 +45,10 @@ def test_what_it_names_is_registered(name: str) -> None:
     assert task.evaluation in EVALUATIONS
     assert task.headline in METRICS
     assert sum(role.target for role in task.roles) == 1
-    targets = task.fit_targets({"a": 3, "b": 2}, None)
+    cells = CELLS.get(name, ("a", "b", "c"))
+    targets = task.fit_targets({cells[0]: 3, cells[1]: 2}, None)
     assert task.head(targets).kind in HEADS
-    numbers = [task.target_number(cell, targets) for cell in ("a", "b", "c")]
+    numbers = [task.target_number(cell, targets) for cell in cells]
     assert numbers == ([0, 1, None] if task.output_labels(targets) else [0, 0, 0])
 
 
@@ -49,6 +60,6 @@ def test_run_save_load_answers_the_same(name: str, tmp_path: Path, home: Path) -
     one, two = (luthier.load(result.bundle) for _ in range(2))
     assert [a.as_dict() for a in one.predict(texts)] == [a.as_dict() for a in two.predict(texts)]
     features = one.features([one.cells(text, "here") for text in texts])
-    assert np.array_equal(features.group, np.arange(len(texts)))
+    assert np.array_equal(np.unique(features.group), np.arange(len(texts)))
     assert one.predict([]).__len__() == 0
     assert {role.name for role in one.task.roles if not role.target} == set(one.inputs)
