@@ -32,6 +32,7 @@ class EchoPredictor:
         self.manifest = SimpleNamespace(name="echo", weights_sha256="ab" * 32)
         self.entry = SimpleNamespace(preprocess=SimpleNamespace(columns={"text": "review"}))
         self.inputs = ("text",)
+        self.task = SimpleNamespace(probe=lambda text: {"text": text})
         self.decoding = None
         self.seconds = seconds
         self.calls = []

@@ -56,9 +56,13 @@ def test_a_feature_is_the_marked_text(encoder: TextEncoder) -> None:
     found = in_memory([task.encode(columns, np.arange(2), encoder, np.array([0, 1]), {})], task.fields(encoder))
     tokens = [encoder.token(int(one)) for one in found.row("input_ids", 0)]
     assert tokens.count("[UNK]") == 8  # this tiny tokenizer knows no markers
-    assert [
-        token for token in tokens if token in {"the", "good", "film", "is", "bad"}
-    ] == ["the", "good", "film", "is", "bad"]
+    assert [token for token in tokens if token in {"the", "good", "film", "is", "bad"}] == [
+        "the",
+        "good",
+        "film",
+        "is",
+        "bad",
+    ]
     assert found.scalar["full_length"][1] > encoder.max_length
     assert len(found.row("input_ids", 1)) <= encoder.max_length
     assert found.scalar["label"].tolist() == [0, 1]
