@@ -113,7 +113,7 @@ def entity_project(folder: Path, model: Path, *, rows: int = 200) -> Path:
 
 def word_project(folder: Path, model: Path, *, rows: int = 200) -> Path:
     """Write words with tags and a project file for them; return the project file."""
-    task = "{token-classification: {stride: 8, tagging: bioes}}"
+    task = "{token-classification: {stride: 8, tagging: bioes, input: words}}"
     model_text = f"{{id: {model}, max_length: 24}}"
     return _project(folder, "words", task, model_text, "{text: words, spans: tags}", tagged(rows))
 

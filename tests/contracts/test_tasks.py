@@ -14,6 +14,8 @@ from tests.tiny_pairs import embedding_project, lists, pair_project, pairs, ques
 from tests.tiny_seq import build_writer
 from tests.tiny_seq import pair_project as writer_project
 from tests.tiny_seq import pairs as writer_pairs
+from tests.tiny_spans import answer_project, entity_project, related, relation_project, spanned
+from tests.tiny_spans import asked as asked_rows
 from tests.tiny_values import multi_label_project, regression_project, texts
 
 import luthier
@@ -42,6 +44,14 @@ RUNS: dict[str, tuple[Callable[[Path], Path], Callable[[Path, Path], Path], list
         writer_project,
         [text for text, _ in writer_pairs(20, seed=5)],
     ),
+    "token-classification": (build_model, entity_project, [row["text"] for row in spanned(20, seed=5, longest=60)]),
+    "relation-extraction": (build_model, relation_project, related(20, seed=5)),
+    "question-answering": (build_model, answer_project, asked_rows(20, seed=5, longest=60)),
+}
+# Target cells of each task, as `target_cell` writes them; the first two are those of training.
+CELLS: dict[str, tuple[str, str, str]] = {
+    "token-classification": ('["B-a"]', "[]", '["B-b"]'),
+    "question-answering": ("[]", '[{"start":-1,"text":"a"}]', '[{"start":0,"text":"b"}]'),
 }
 
 
@@ -57,12 +67,12 @@ def test_what_it_names_is_registered(name: str) -> None:
     assert task.evaluation in EVALUATIONS
     assert task.headline in METRICS
     assert sum(role.target for role in task.roles) == 1
-    cells = target_cells(task)
+    cells = CELLS.get(name) or target_cells(task)
     targets = task.fit_targets({cells[0]: 3, cells[1]: 2}, None)
     assert task.head(targets).kind in HEADS
     *known, other = [task.target_number(cell, targets) for cell in cells]
     assert known == ([0, 1] if task.output_labels(targets) else [0, 0])
-    assert other == (None if targets.get("labels") else 0)
+    assert other == (None if task.output_labels(targets) else 0)
 
 
 def target_cells(task: Task) -> list[str]:

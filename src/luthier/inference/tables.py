@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
@@ -111,7 +111,7 @@ def predict_table(
         chunk=chunk,
     ) as table:
         out_format = _out_format(out, out_format, table.format)
-        example = _example(predictor, columns)
+        example = _example(predictor)
         names = Names(example)
         with open_output(out, out_format) as stream:
             only = [*named.values(), *named] if out_format == "parquet" else None
@@ -139,9 +139,9 @@ class _Tally:
     bad: list[BadRow] = field(default_factory=list)
 
 
-def _example(predictor: Predictor, columns: Sequence[str]) -> dict[str, Any]:
+def _example(predictor: Predictor) -> dict[str, Any]:
     """Return the cells of an answer to a made-up row: they name the added columns before the first row is answered."""
-    return dict(predictor.predict([dict.fromkeys(columns, "example")])[0].as_columns())
+    return dict(predictor.predict([predictor.task.probe("example")])[0].as_columns())
 
 
 def _out_format(out: Path | TextIO, wanted: str, source_format: str) -> str:

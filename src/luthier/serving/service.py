@@ -51,7 +51,7 @@ class Service:
         """Start scoring and answer one made-up row, so that the first real one is not slower."""
         self.batcher = self._batcher()
         self.batcher.start()
-        row = dict.fromkeys(self.columns, WARM_UP)
+        row = self.predictor.task.probe(WARM_UP)
         await self.batcher.run_alone(lambda: self.predictor.predict([row]))
         self.ready = True
 

@@ -109,7 +109,7 @@ class Entities:
         return found if self.tags is None else {**found, "tags": list(self.tags)}
 
     def as_columns(self) -> dict[str, Any]:
-        """Return the answer as cells: a list of objects; CSV holds it as JSON."""
+        """Return the answer as cells, lists; CSV holds them as JSON."""
         return self.as_dict()
 
 
@@ -266,6 +266,10 @@ class TokenClassification(BaseTask):
             self._entities(document_of(cells["text"]), *merged(scored, group), targets)
             for cells, group in zip(scored.inputs, scored.groups(), strict=True)
         ]
+
+    def probe(self, text: str) -> dict[str, Any]:
+        """Return the text, as words where words are asked for."""
+        return {"text": text.split() if self.options.input == "words" else text}
 
     def plain_texts(self, inputs: Mapping[str, Any]) -> None:
         """Return nothing: words are joined, and texts are read through windows."""

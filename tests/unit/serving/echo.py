@@ -33,6 +33,7 @@ class EchoPredictor:
         self.entry = SimpleNamespace(preprocess=SimpleNamespace(columns={"text": "review"}))
         self.inputs = ("text",)
         self.required = ("text",)
+        self.task = SimpleNamespace(probe=lambda text: {"text": text})
         self.decoding = None
         self.seconds = seconds
         self.calls = []
