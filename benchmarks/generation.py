@@ -26,7 +26,7 @@ from contestants import CHAT_NAMES
 from contestants.job import Job, Measured
 from training import BUSY, HERE, _positive, _python, measure
 
-RECIPE = HERE.parent / "recipes" / "support-chat.yaml"
+RECIPE = HERE.parent / "recipes" / "chat.yaml"
 
 
 def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:

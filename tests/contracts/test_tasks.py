@@ -20,7 +20,11 @@ from luthier.tasks import TASKS
 
 # Each task's tiny run: its model, its project and inputs of its own. A task without a line here fails the suite.
 RUNS: dict[str, tuple[Callable[[Path], Path], Callable[[Path, Path], Path], list[str]]] = {
-    "summarisation": (build_writer, partial(pair_project, task="summarisation"), [text for text, _ in pairs(20, seed=5)]),
+    "summarisation": (
+        build_writer,
+        partial(pair_project, task="summarisation"),
+        [text for text, _ in pairs(20, seed=5)],
+    ),
     "text-classification": (build_model, project, [text for text, _ in sentences(20, seed=5)]),
     "text-generation": (build_decoder, chat_project, [question for question, _ in questions(20, seed=5)]),
     "translation": (partial(build_writer, family="bart"), pair_project, [text for text, _ in pairs(20, seed=5)]),

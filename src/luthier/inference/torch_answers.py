@@ -65,9 +65,7 @@ class AnswerGenerator:
             state.cache.batch_select_indices(chosen)
         return Reading(state.cache, state.states[chosen], state.mask[chosen])
 
-    def _write(
-        self, ids: Tensor, states: Tensor, mask: Tensor, cache: Any
-    ) -> tuple[NDArray[np.float32], Reading]:
+    def _write(self, ids: Tensor, states: Tensor, mask: Tensor, cache: Any) -> tuple[NDArray[np.float32], Reading]:
         found = self._backbone(
             decoder_input_ids=ids,
             encoder_outputs=(states,),

@@ -50,7 +50,9 @@ def load_metric(name: str, folder: Path) -> TextMetric:
     """
     found = NAME.fullmatch(name)
     if found is None:
-        raise DataError(f'evaluate.metrics must be module:function; got "{name}".', fix="Such as my_metrics:length_ratio.")
+        raise DataError(
+            f'evaluate.metrics must be module:function; got "{name}".', fix="Such as my_metrics:length_ratio."
+        )
     module, function = found.groups()
     try:
         loaded = _module(module, folder)

@@ -8,6 +8,8 @@ from typing import Any
 
 from luthier.samples.chat_model import build_smollm2
 from luthier.samples.conversations import build_support_chat
+from luthier.samples.interface_texts import build_docstring_summaries, build_interface_translations
+from luthier.samples.random_writer import build_random_t5
 from luthier.samples.rated_sentences import build_movie_reviews, build_tweets
 from luthier.samples.sentence_encoder import build_minilm
 
@@ -20,4 +22,7 @@ BUILDERS: Mapping[str, Builder] = {
     "movie-reviews": build_movie_reviews,
     "tweets": build_tweets,
     "support-chat": build_support_chat,
+    "interface-translations": build_interface_translations,
+    "docstring-summaries": build_docstring_summaries,
+    "random-t5": build_random_t5,
 }

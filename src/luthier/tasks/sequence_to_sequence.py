@@ -41,7 +41,8 @@ class WritingSettings:
         default=128, metadata=_about("An answer is cut after this many tokens; longer answers take longer.")
     )
     num_beams: Annotated[int, Ge(1), Le(64)] = field(
-        default=1, metadata=_about("Answers that are followed at the same time; more are better, up to a point, and slower.")
+        default=1,
+        metadata=_about("Answers that are followed at the same time; more are better, up to a point, and slower."),
     )
     length_penalty: Annotated[float, Ge(-10), Le(10)] = field(
         default=1.0, metadata=_about("Of beams: above 0 favours long answers, below 0 short ones.")

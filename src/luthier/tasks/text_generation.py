@@ -47,6 +47,14 @@ class GenerationSettings:
         default=13, metadata=_about("Of the draws: one seed and one prompt give one answer.")
     )
 
+    packing: bool = field(
+        default=False,
+        metadata=_about(
+            "Train several rows in one sequence, none of which sees another: no padding, the same loss; for models of "
+            "type gpt2, llama and qwen2."
+        ),
+    )
+
     def __post_init__(self) -> None:
         if self.template not in {"auto", CHAT, *NAMED} and PLACE not in self.template:
             known = ", ".join(("auto", CHAT, *NAMED))
@@ -145,6 +153,10 @@ class TextGeneration(BaseTask):
             top_p=options.top_p,
             seed=options.seed,
         )
+
+    def objective_settings(self, targets: Targets) -> dict[str, Any]:
+        """Return whether rows share sequences."""
+        return {"packing": True} if self.options.packing else {}
 
     def head(self, targets: Targets) -> HeadSpec:
         """Return the language-model head."""
