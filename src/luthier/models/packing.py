@@ -35,7 +35,10 @@ def packed(batch: Mapping[str, Tensor], capacity: int = CAPACITY) -> dict[str, T
     names = ("input_ids", "attention_mask", "label_mask")
     ids = batch["input_ids"]
     found = {name: torch.zeros(len(bins), width, dtype=ids.dtype, device=ids.device) for name in names}
-    found["position_ids"], found["segments"] = torch.zeros_like(found["input_ids"]), torch.zeros_like(found["input_ids"])
+    found["position_ids"], found["segments"] = (
+        torch.zeros_like(found["input_ids"]),
+        torch.zeros_like(found["input_ids"]),
+    )
     for place, rows in enumerate(bins):
         start = 0
         for number, row in enumerate(rows, start=1):

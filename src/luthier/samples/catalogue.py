@@ -275,7 +275,7 @@ _INTERFACE_TRANSLATIONS = Sample(
     "`%(name)s` stay as they are. Entries with plural forms, untranslated and fuzzy ones are left out; the same "
     "English text stands there once a language: split by `source`.",
     citation=_DJANGO_CITATION,
-    disk=800_000,
+    disk=385_000,
     columns={"text": "source", "label": "language", "group": "source"},
 )
 
@@ -292,7 +292,7 @@ _DOCSTRING_SUMMARIES = Sample(
     "120), module. It is real text that people wrote, but the summary was not written from the document alone: it "
     "often says what the rest takes for known. White space is made single.",
     citation=_DJANGO_CITATION,
-    disk=300_000,
+    disk=150_000,
     columns={"text": "document", "label": "summary"},
 )
 
@@ -304,9 +304,9 @@ _RANDOM_T5 = Sample(
     revision=1,
     licence="Apache-2.0 (made by Luthier; the tokenizer is trained on texts of Django, BSD-3-Clause)",
     source="made on this machine: random weights from a fixed seed",
-    description="RANDOM WEIGHTS, for trying the path: a very small T5 (2 and 2 layers, 128 wide) that has learnt nothing. No "
-    "pretrained encoder-decoder lies in a package registry; with a Hugging Face id or a local folder in its place the "
-    "same project file fine-tunes a real one. The tokenizer is a byte-level BPE trained on the texts of "
+    description="RANDOM WEIGHTS, for trying the path: a very small T5 (2 and 2 layers, 128 wide) that has learnt "
+    "nothing; no pretrained encoder-decoder is among the samples. With a Hugging Face id or a local folder in its "
+    "place the same project file fine-tunes a real one. The tokenizer is a byte-level BPE trained on the texts of "
     "sample:interface-translations and sample:docstring-summaries.",
     citation="Raffel, C. et al. (2020). Exploring the Limits of Transfer Learning with a Unified Text-to-Text "
     "Transformer. JMLR 21 (the architecture).",

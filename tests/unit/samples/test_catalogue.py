@@ -9,7 +9,16 @@ import pytest
 from luthier.samples import SAMPLES, describe
 from luthier.samples.build import BUILDERS
 
-NAMES = ["minilm", "smollm2", "movie-reviews", "tweets", "support-chat"]
+NAMES = [
+    "minilm",
+    "smollm2",
+    "movie-reviews",
+    "tweets",
+    "support-chat",
+    "interface-translations",
+    "docstring-summaries",
+    "random-t5",
+]
 
 
 def test_the_samples_and_their_builders() -> None:
