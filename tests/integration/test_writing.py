@@ -18,7 +18,7 @@ from luthier.artifacts.evaluation import AnswersBlock, EvalReport
 from luthier.cli import main
 from luthier.serving.app import create_app
 
-METRIC = '''
+METRIC = """
 def same_length(answers, truth):
     return sum(len(a) == len(t) for a, t in zip(answers, truth)) / len(truth)
 
@@ -28,7 +28,7 @@ def breaks(answers, truth):
 
 
 number = 3
-'''
+"""
 
 
 @pytest.fixture(scope="module")

@@ -156,7 +156,7 @@ def test_pairs_of_a_conversation() -> None:
     ]
 
 
-PO = '''# Translators
+PO = """# Translators
 #, fuzzy
 msgid "not sure"
 msgstr "pas sûr"
@@ -182,7 +182,7 @@ msgstr[1] "%d jours"
 
 msgid "Log out"
 msgstr "Déconnexion"
-'''
+"""
 MODULE = '''"""Short.
 
 Longer text about the module,   over two
