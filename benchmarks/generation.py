@@ -37,7 +37,7 @@ BY_LENGTH = {"chat_trainer_tuned", "luthier"}
 def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     """Return the command line's options."""
     parser = argparse.ArgumentParser(description="Rows per second of LoRA on a chat model, against peers, in one run.")
-    contest_options(parser, CHAT_NAMES, recipe=RECIPES / "support-chat.yaml")
+    contest_options(parser, CHAT_NAMES, recipe=RECIPES / "chat.yaml")
     parser.add_argument("--rows", type=positive, default=160, help="rows of a measurement after the warm-up, at least")
     parser.add_argument("--rows-sorted", type=positive, default=800, help="the same for those that sort by length")
     parser.add_argument("--warm-steps", type=positive, default=2, help="steps before the clock starts")

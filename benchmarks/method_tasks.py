@@ -50,7 +50,7 @@ TASKS = {
     ),
     "support-chat": Task(
         title="A support bot's answers",
-        says="`sample:smollm2` on `sample:support-chat`, recipes/support-chat.yaml with the method of each recipe",
+        says="`sample:smollm2` on `sample:support-chat`, recipes/chat.yaml with the method of each recipe",
         quality="perplexity",
         shown="perplexity, lower is better (95 % interval)",
     ),
@@ -68,11 +68,11 @@ def source(task: str, name: str) -> tuple[Path, list[str]]:
     # so that there are some dozens of them.
     more = ["data.split.validation=0.2", "train.batch_tokens=512"]
     if name == UNTUNED:
-        return RECIPES / "support-chat.yaml", more
+        return RECIPES / "chat.yaml", more
     train = read_project(own).project.train
     rate = CHAT_RATES.get(name, train.learning_rate)
     method = json.dumps(read_project(own).project.method)
-    return RECIPES / "support-chat.yaml", [*more, f"method={method}", f"train.learning_rate={rate}"]
+    return RECIPES / "chat.yaml", [*more, f"method={method}", f"train.learning_rate={rate}"]
 
 
 def judge(task: str, prepared: Prepared, outputs: Mapping[str, Any]) -> tuple[float, tuple[float, float]]:

@@ -4,7 +4,7 @@
         [--chat-rows N] [--chat-epochs N] [--write docs/methods.md] [--json]
 
 Each file of recipes/methods/ is trained in a process of its own on each task: the same rows in the same order, the same
-number of epochs. `movie-reviews` is that file as it stands. `support-chat` is recipes/support-chat.yaml with the file's
+number of epochs. `movie-reviews` is that file as it stands. `support-chat` is recipes/chat.yaml with the file's
 method, for those that go with text generation; where the file's learning rate is one for small encoders, `CHAT_RATES`
 has another. Quality is that of the chosen weights on the validation rows, with a 95 % interval (Wilson's for accuracy,
 the bootstrap over rows for perplexity); the rows also chose the best of the epochs, for every method alike. Time is

@@ -75,16 +75,22 @@ def run(options: argparse.Namespace) -> int:
 def check(options: argparse.Namespace) -> int:
     """Look at the data and at a few training steps; leave nothing behind."""
     from luthier.config import CheckStage
-    from luthier.console import Progress, check_lines
+    from luthier.console import Progress, batch_lines, check_lines
+    from luthier.pipeline.batch import first_batch
     from luthier.pipeline.run import check as look
     from luthier.pipeline.run import open_project
 
     progress = Progress()
     report = look(options.project, overrides=options.set, emit=progress)
-    spec = open_project(options.project, options.set)[1].plan.only(CheckStage).spec
-    stopping = report.stopping(spec.stop_on, tuple(spec.ignore))
-    print(report.model_dump_json() if options.json else check_lines(report))
-    return 2 if stopping else 0
+    prepared = open_project(options.project, options.set)[1]
+    spec = prepared.plan.only(CheckStage).spec
+    batch = first_batch(prepared) if options.show_batch else []
+    if options.json:
+        more = {"batch": [one.as_dict() for one in batch]} if options.show_batch else {}
+        print(json.dumps({**report.model_dump(mode="json"), **more}, ensure_ascii=False))
+    else:
+        print("\n\n".join([check_lines(report), *([batch_lines(batch)] if batch else [])]))
+    return 2 if report.stopping(spec.stop_on, tuple(spec.ignore)) else 0
 
 
 def profile(options: argparse.Namespace) -> int:
@@ -308,6 +314,7 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--force", action="store_true", help="overwrite FILE")
     one = _add(commands, "check", check)
     _project_options(one)
+    one.add_argument("--show-batch", action="store_true", help="print the rows of one batch with what is learnt marked")
     one = _add(commands, "profile", profile)
     _project_options(one)
     one.add_argument("--steps", type=_count, default=10, metavar="N", help="optimiser steps to measure, twice (10)")

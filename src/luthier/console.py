@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from luthier.artifacts.check import CheckReport
     from luthier.artifacts.runs import Difference, RunSummary
     from luthier.evaluation.compare import Comparison
+    from luthier.pipeline.batch import ShownFeature
     from luthier.pipeline.events import RunEvent
 
 LINE_SECONDS = 10.0
@@ -131,6 +132,17 @@ def check_lines(report: CheckReport) -> str:
         lines += [f"    {place}" for place in finding.examples]
     if not report.findings:
         lines.append("no findings")
+    return "\n".join(lines)
+
+
+def batch_lines(batch: Sequence[ShownFeature]) -> str:
+    """Return the rows of a batch as text; what is learnt stands between ⟦ and ⟧."""
+    tokens = sum(one.tokens for one in batch)
+    lines = [f"the first batch: {len(batch)} sequences, {tokens} tokens; what is learnt stands between ⟦ and ⟧"]
+    for one in batch:
+        text = "".join(f"⟦{part.text}⟧" if part.learnt else part.text for part in one.segments)
+        marked = any(part.learnt for part in one.segments)
+        lines += ["", f"{one.place} ({one.tokens} tokens)", f"    {text if marked else f'{text} ⟦{one.target}⟧'}"]
     return "\n".join(lines)
 
 

@@ -452,9 +452,9 @@ class EvaluateSpec(Block):
     )
     metrics: Texts = Field(
         default=(),
-        description="Metrics of your own for a model that writes text, as `module:function`: it takes the answers and the "
-        "true texts, two lists, and returns a number; higher is better. The module lies beside the project file or is "
-        "installed.",
+        description="Metrics of your own for a model that writes text, as `module:function`: it takes the answers and "
+        "the true texts, two lists, and returns a number; higher is better. The module lies beside the project file or "
+        "is installed.",
     )
     baselines: Texts = Field(
         default=("auto",),

@@ -1,10 +1,10 @@
 """Beam search: several answers to a prompt are followed at the same time, and the best finished one is taken.
 
 A beam is an unfinished answer with the sum of its tokens' log-probabilities. Each step goes on from every beam with
-every token and keeps the best as the next beams. A continuation that ends, if it is among the best, is finished: its sum
-is divided by its length to the power of the length penalty. A row is done when so many answers are finished as there are
-beams, and either `early_stopping` is set or no beam could be better than the worst of them at its present length (the
-rule of Transformers' `generate`, which these answers equal).
+every token and keeps the best as the next beams. A continuation that ends, if it is among the best, is finished: its
+sum is divided by its length to the power of the length penalty. A row is done when so many answers are finished as
+there are beams, and either `early_stopping` is set or no beam could be better than the worst of them at its present
+length (the rule of Transformers' `generate`, which these answers equal).
 
 Reference: Graves 2012, Sequence Transduction with Recurrent Neural Networks; the penalty is that of Wu et al. 2016
 without its constant. Not covered: beams that are drawn.

@@ -1,9 +1,9 @@
 """How good a language model is: by the probability of the true completions, and by the answers that it writes.
 
 Perplexity is per completion token: exp of the mean negative log-probability over all labelled tokens of all rows, so a
-long row weighs more. It depends on the tokenizer; compare it between models that share one. ROUGE is Lin's (2004): F1 of
-single words (ROUGE-1), of two in a row (ROUGE-2), and of the longest common subsequence of a whole answer (ROUGE-L); words
-are runs of letters and digits in lower case, and each Han character is a word. Deviation: no stemming.
+long row weighs more. It depends on the tokenizer; compare it between models that share one. ROUGE is Lin's (2004): F1
+of single words (ROUGE-1), of two in a row (ROUGE-2), and of the longest common subsequence of a whole answer (ROUGE-L);
+words are runs of letters and digits in lower case, and each Han character is a word. Deviation: no stemming.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def score_answers(answers: Sequence[str], truth: Sequence[str], ended: Sequence[
 
 
 def rouge_of(answer: str, truth: str) -> tuple[float, float, float]:
-    """Return ROUGE-1, ROUGE-2 and ROUGE-L F1 of two texts, in [0, 1]; of texts too short for it, whether they are equal."""
+    """Return ROUGE-1, ROUGE-2 and ROUGE-L F1 of two texts, in [0, 1]; of too short ones, whether they are equal."""
     a, b = WORD.findall(answer.lower()), WORD.findall(truth.lower())
     longest = 2 * _common_subsequence(a, b) / (len(a) + len(b)) if a or b else 1.0
     return _shared(a, b, 1), _shared(a, b, 2), longest

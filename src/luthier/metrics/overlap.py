@@ -1,10 +1,10 @@
 """BLEU and chrF of a whole set of answers, over counts that add up by rows, so that a resample is a sum.
 
-BLEU (Papineni et al. 2002) is sacreBLEU's (Post 2018) with one reference: its tokens, its exponential smoothing, and its
-figure from 0 to 100. chrF (Popović 2015) is sacreBLEU's chrF2: characters up to six in a row, white space left out,
-recall twice as heavy as precision. Deviation: the reference decides row by row how a row is cut into tokens, `zh` where
-it holds Han characters, else `13a`, so that a set in several languages has one figure; where all references are in one
-script it is sacreBLEU's own.
+BLEU (Papineni et al. 2002) is sacreBLEU's (Post 2018) with one reference: its tokens, its exponential smoothing, and
+its figure from 0 to 100. chrF (Popović 2015) is sacreBLEU's chrF2: characters up to six in a row, white space left
+out, recall twice as heavy as precision. Deviation: the reference decides row by row how a row is cut into tokens, `zh`
+where it holds Han characters, else `13a`, so that a set in several languages has one figure; where all references are
+in one script it is sacreBLEU's own.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ BETA = 2.0
 
 @cache
 def _bleu(tokens: str) -> Any:
-    from sacrebleu.metrics import BLEU  # imported when there is something to count
+    from sacrebleu.metrics.bleu import BLEU  # imported when there is something to count
 
     return BLEU(tokenize=tokens)
 

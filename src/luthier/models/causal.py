@@ -12,6 +12,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from luthier.models.packing import block_mask
+
 LEAST_SHARED = 8  # tokens; below it a second pass costs more than it saves
 
 
@@ -22,8 +24,11 @@ def next_token_states(backbone: nn.Module, batch: Mapping[str, Tensor]) -> Tenso
 
     Args:
         backbone: a decoder with right-padded input.
-        batch: `input_ids`, `attention_mask` and `label_mask`, (B, T) each.
+        batch: `input_ids`, `attention_mask` and `label_mask`, (B, T) each; packed rows have `position_ids` and
+            `segments` as well, see `models.packing`.
     """
+    if "segments" in batch:
+        return _packed_states(backbone, batch)
     ids, mask = batch["input_ids"][:, :-1], batch["attention_mask"][:, :-1]
     shared = shared_tokens(batch) if can_share(backbone) else 0
     if shared == 0:
@@ -35,6 +40,17 @@ def next_token_states(backbone: nn.Module, batch: Mapping[str, Tensor]) -> Tenso
         input_ids=ids[:, shared:], attention_mask=mask, past_key_values=cache, use_cache=True
     ).last_hidden_state
     return states
+
+
+def _packed_states(backbone: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
+    """Return the states of rows that share sequences and do not see each other."""
+    found: Tensor = backbone(
+        input_ids=batch["input_ids"][:, :-1],
+        attention_mask=block_mask(batch["segments"][:, :-1]),
+        position_ids=batch["position_ids"][:, :-1],
+        use_cache=False,
+    ).last_hidden_state
+    return found
 
 
 def expanded(cache: Any, rows: int) -> Any:

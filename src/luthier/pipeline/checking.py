@@ -12,6 +12,7 @@ from luthier.data.batches import padding_share
 from luthier.data.check import SplitView, check_data
 from luthier.errors import DataError, ModelError, TrainingError
 from luthier.models.families import family_for
+from luthier.models.packing import PACKABLE
 from luthier.objectives import OBJECTIVES
 from luthier.pipeline.custom import custom_metrics
 from luthier.pipeline.evaluating import baselines
@@ -52,6 +53,18 @@ def _refuse_pairs(prepared: Prepared) -> None:
     custom_metrics(prepared)
     family_for(prepared.model.model_type, prepared.task.head(prepared.dataset.targets).kind, where=prepared.model.id)
     _refuse_parts(prepared)
+    _refuse_packing(prepared)
+
+
+def _refuse_packing(prepared: Prepared) -> None:
+    """Refuse to put rows into one sequence where the model could not keep them apart."""
+    settings, model_type = prepared.task.objective_settings(prepared.dataset.targets), prepared.model.model_type
+    if settings.get("packing") and model_type not in PACKABLE:
+        raise ModelError(
+            f"packing must be false for {model_type} models; it is for {', '.join(PACKABLE)}.",
+            where=prepared.model.id,
+            fix=f"Take task.{prepared.task.name}.packing out; rows are batched by length in any case.",
+        )
 
 
 def _refuse_lengths(prepared: Prepared) -> None:

@@ -9,7 +9,9 @@ from typing import Any
 from luthier.samples.answer_choices import build_support_candidates, build_support_pairs
 from luthier.samples.chat_model import build_smollm2
 from luthier.samples.conversations import build_support_chat
+from luthier.samples.interface_texts import build_docstring_summaries, build_interface_translations
 from luthier.samples.multilingual_encoder import build_e5_multilingual
+from luthier.samples.random_writer import build_random_t5
 from luthier.samples.rated_sentences import build_movie_readings, build_movie_reviews, build_tweets
 from luthier.samples.sentence_encoder import build_minilm
 from luthier.samples.synthetic_questions import build_synthetic_questions
@@ -27,6 +29,9 @@ BUILDERS: Mapping[str, Builder] = {
     "movie-readings": build_movie_readings,
     "tweets": build_tweets,
     "support-chat": build_support_chat,
+    "interface-translations": build_interface_translations,
+    "docstring-summaries": build_docstring_summaries,
+    "random-t5": build_random_t5,
     "support-pairs": build_support_pairs,
     "support-candidates": build_support_candidates,
     "people-daily": build_people_daily,

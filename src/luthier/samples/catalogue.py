@@ -407,6 +407,69 @@ _SUPPORT_CANDIDATES = Sample(
     columns={"query": "question", "passages": "candidates", "relevance": "right", "group": "block"},
 )
 
+_DJANGO = Distribution(
+    registry="pypi",
+    package="Django",
+    version="5.2.8",
+    filename="django-5.2.8-py3-none-any.whl",
+    sha256="37e687f7bd73ddf043e2b6b97cfe02fcbb11f2dbb3adccc6a2b18c6daa054d7f",
+    size=8_289_692,
+)
+_DJANGO_CITATION = "Django Software Foundation and contributors. Django, version 5.2.8. https://www.djangoproject.com"
+
+_INTERFACE_TRANSLATIONS = Sample(
+    name="interface-translations",
+    kind="data",
+    distribution=_DJANGO,
+    builder="interface-translations",
+    revision=1,
+    licence="BSD-3-Clause",
+    source="the Django project and its translators; the gettext catalogues `locale/*/LC_MESSAGES/django.po` under "
+    "django/conf and django/contrib in the wheel of PyPI package Django",
+    description="Texts of Django's interface, English with human translations into Chinese (simplified), French, "
+    "German, Japanese, Russian and Spanish. Columns: source (English), target, language (its English name). Short "
+    "texts, 28 characters on average: labels, messages, names of countries and of languages. Places such as "
+    "`%(name)s` stay as they are. Entries with plural forms, untranslated and fuzzy ones are left out; the same "
+    "English text stands there once a language: split by `source`.",
+    citation=_DJANGO_CITATION,
+    disk=385_000,
+    columns={"text": "source", "label": "language", "group": "source"},
+)
+
+_DOCSTRING_SUMMARIES = Sample(
+    name="docstring-summaries",
+    kind="data",
+    distribution=_DJANGO,
+    builder="docstring-summaries",
+    revision=1,
+    licence="BSD-3-Clause",
+    source="the Django project; docstrings of the Python files in the wheel of PyPI package Django",
+    description="Docstrings of Django's source code in two: by convention (PEP 257) the first paragraph sums up, the "
+    "rest goes into detail. Columns: document (the rest, 40 to 600 characters), summary (the first paragraph, at most "
+    "120), module. It is real text that people wrote, but the summary was not written from the document alone: it "
+    "often says what the rest takes for known. White space is made single.",
+    citation=_DJANGO_CITATION,
+    disk=150_000,
+    columns={"text": "document", "label": "summary"},
+)
+
+_RANDOM_T5 = Sample(
+    name="random-t5",
+    kind="model",
+    distribution=_DJANGO,
+    builder="random-t5",
+    revision=1,
+    licence="Apache-2.0 (made by Luthier; the tokenizer is trained on texts of Django, BSD-3-Clause)",
+    source="made on this machine: random weights from a fixed seed",
+    description="RANDOM WEIGHTS, for trying the path: a very small T5 (2 and 2 layers, 128 wide) that has learnt "
+    "nothing; no pretrained encoder-decoder is among the samples. With a Hugging Face id or a local folder in its "
+    "place the same project file fine-tunes a real one. The tokenizer is a byte-level BPE trained on the texts of "
+    "sample:interface-translations and sample:docstring-summaries.",
+    citation="Raffel, C. et al. (2020). Exploring the Limits of Transfer Learning with a Unified Text-to-Text "
+    "Transformer. JMLR 21 (the architecture).",
+    disk=5_000_000,
+)
+
 SAMPLES: dict[str, Sample] = {
     sample.name: sample
     for sample in (
@@ -422,6 +485,9 @@ SAMPLES: dict[str, Sample] = {
         _PEOPLE_DAILY,
         _SYNTHETIC_RELATIONS,
         _SYNTHETIC_QUESTIONS,
+        _INTERFACE_TRANSLATIONS,
+        _DOCSTRING_SUMMARIES,
+        _RANDOM_T5,
     )
 }
 

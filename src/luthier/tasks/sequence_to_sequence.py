@@ -7,62 +7,35 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge
 from numpy.typing import NDArray
 
 from luthier.data.features import FeatureBlock, Field
 from luthier.data.text import TextEncoder
 from luthier.errors import ModelError
+from luthier.tasks.answering import AnswerSettings, Completion, about, completions
 from luthier.tasks.base import BaseTask, Calibration, CellError, Decoding, HeadSpec, Role, Scored, Segment, Targets
-from luthier.tasks.text_generation import Completion, completions
 
 LANGUAGE = "{language}"
 
 
-def _about(sentence: str) -> dict[str, str]:
-    return {"description": sentence}
-
-
 @dataclass(frozen=True)
-class WritingSettings:
+class WritingSettings(AnswerSettings):
     """How texts are read and answers are written."""
 
     prefix: str = field(
         default="",
-        metadata=_about(
+        metadata=about(
             "Written before each text; a model that was trained with one needs it, such as "
             '"translate English to French: ". In a translation {language} stands for the cell of the language column.'
         ),
     )
     max_target_length: Annotated[int, Ge(2)] = field(
-        default=128, metadata=_about("True answers lose what lies behind this many tokens, the end token included.")
+        default=128, metadata=about("True answers lose what lies behind this many tokens, the end token included.")
     )
     max_new_tokens: Annotated[int, Ge(1)] = field(
-        default=128, metadata=_about("An answer is cut after this many tokens; longer answers take longer.")
+        default=128, metadata=about("An answer is cut after this many tokens; longer answers take longer.")
     )
-    num_beams: Annotated[int, Ge(1), Le(64)] = field(
-        default=1,
-        metadata=_about("Answers that are followed at the same time; more are better, up to a point, and slower."),
-    )
-    length_penalty: Annotated[float, Ge(-10), Le(10)] = field(
-        default=1.0, metadata=_about("Of beams: above 0 favours long answers, below 0 short ones.")
-    )
-    early_stopping: bool = field(
-        default=False, metadata=_about("Of beams: end as soon as so many answers are finished as there are beams.")
-    )
-    temperature: Annotated[float, Ge(0), Le(10)] = field(
-        default=0.0, metadata=_about("0 always takes the likeliest token; higher draws more freely.")
-    )
-    top_p: Annotated[float, Gt(0), Le(1)] = field(
-        default=1.0, metadata=_about("Draws only from the likeliest tokens that hold this share together.")
-    )
-    seed: Annotated[int, Ge(0)] = field(
-        default=13, metadata=_about("Of the draws: one seed and one text give one answer.")
-    )
-
-    def __post_init__(self) -> None:
-        if self.num_beams > 1 and self.temperature > 0:
-            raise ValueError(f"temperature must be 0 with num_beams {self.num_beams}; got {self.temperature:g}.")
 
 
 class SequenceToSequence(BaseTask):
@@ -135,18 +108,7 @@ class SequenceToSequence(BaseTask):
 
     def decoding(self, encoder: TextEncoder) -> Decoding:
         """Return how answers are made."""
-        options = self.options
-        return Decoding(
-            max_new_tokens=options.max_new_tokens,
-            max_length=None,
-            end_id=_end(encoder),
-            temperature=options.temperature,
-            top_p=options.top_p,
-            seed=options.seed,
-            num_beams=options.num_beams,
-            length_penalty=options.length_penalty,
-            early_stopping=options.early_stopping,
-        )
+        return self.options.decoding(max_length=None, end_id=_end(encoder))
 
     def head(self, targets: Targets) -> HeadSpec:
         """Return the sequence-to-sequence head."""

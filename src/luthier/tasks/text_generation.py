@@ -4,76 +4,45 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
-from annotated_types import Ge, Gt, Le
 from numpy.typing import NDArray
 
 from luthier.data.features import FeatureBlock, Field
 from luthier.data.text import TextEncoder
+from luthier.tasks.answering import AnswerSettings, Completion, about, completions
 from luthier.tasks.base import BaseTask, Calibration, Decoding, HeadSpec, Role, Scored, Segment, Targets
 from luthier.tasks.templates import CHAT, NAMED, PLACE, Template
 
 
-def _about(sentence: str) -> dict[str, str]:
-    return {"description": sentence}
-
-
 @dataclass(frozen=True)
-class GenerationSettings:
+class GenerationSettings(AnswerSettings):
     """How prompts are written and how answers are made."""
 
     template: str = field(
         default="auto",
-        metadata=_about(
+        metadata=about(
             "What is written around a prompt: chat (the tokenizer's own), instruction, plain, or a text with {prompt}; "
             "auto takes chat where the tokenizer has a chat template, else instruction."
         ),
     )
     system: str | None = field(
-        default=None, metadata=_about("The system message of a chat; null leaves it to the template.")
+        default=None, metadata=about("The system message of a chat; null leaves it to the template.")
     )
-    max_new_tokens: Annotated[int, Ge(1)] = field(
-        default=64, metadata=_about("An answer is cut after this many tokens; longer answers take longer.")
-    )
-    temperature: Annotated[float, Ge(0), Le(10)] = field(
-        default=0.0, metadata=_about("0 always takes the likeliest token; higher draws more freely.")
-    )
-    top_p: Annotated[float, Gt(0), Le(1)] = field(
-        default=1.0, metadata=_about("Draws only from the likeliest tokens that hold this share together.")
-    )
-    seed: Annotated[int, Ge(0)] = field(
-        default=13, metadata=_about("Of the draws: one seed and one prompt give one answer.")
+    packing: bool = field(
+        default=False,
+        metadata=about(
+            "Train several rows in one sequence, none of which sees another: no padding, the same loss; for models of "
+            "type gpt2, llama and qwen2."
+        ),
     )
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.template not in {"auto", CHAT, *NAMED} and PLACE not in self.template:
             known = ", ".join(("auto", CHAT, *NAMED))
             raise ValueError(f'template must be one of {known}, or a text with {PLACE}; got "{self.template}".')
-
-
-@dataclass(frozen=True)
-class Completion:
-    """A generated text.
-
-    Attributes:
-        completion: the text.
-        tokens: how many were made, the end token included.
-        finish: `end` where the model ended by itself, `length` where it was cut.
-    """
-
-    completion: str
-    tokens: int
-    finish: str
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the answer as JSON-like values."""
-        return {"completion": self.completion, "tokens": self.tokens, "finish": self.finish}
-
-    def as_columns(self) -> dict[str, Any]:
-        """Return the answer as flat cells."""
-        return self.as_dict()
 
 
 class TextGeneration(BaseTask):
@@ -136,15 +105,11 @@ class TextGeneration(BaseTask):
 
     def decoding(self, encoder: TextEncoder) -> Decoding:
         """Return how answers are made, from the settings and the template's end token."""
-        options = self.options
-        return Decoding(
-            max_new_tokens=options.max_new_tokens,
-            max_length=encoder.max_length,
-            end_id=self.template(encoder).end_id,
-            temperature=options.temperature,
-            top_p=options.top_p,
-            seed=options.seed,
-        )
+        return self.options.decoding(max_length=encoder.max_length, end_id=self.template(encoder).end_id)
+
+    def objective_settings(self, targets: Targets) -> dict[str, Any]:
+        """Return whether rows share sequences."""
+        return {"packing": True} if self.options.packing else {}
 
     def head(self, targets: Targets) -> HeadSpec:
         """Return the language-model head."""
@@ -168,16 +133,6 @@ class TextGeneration(BaseTask):
         starts = np.flatnonzero(np.diff(mask)) + 1
         parts = zip(np.split(tokens, starts), np.split(mask, starts), strict=True)
         return [Segment(encoder.written(part), learnt=bool(own[0])) for part, own in parts if len(part)]
-
-
-def completions(outputs: Mapping[str, NDArray[Any]]) -> list[Completion]:
-    """Return the texts that a generator made.
-
-    Args:
-        outputs: `text`, `length` and `ended`, (N,) each.
-    """
-    rows = zip(outputs["text"], outputs["length"], outputs["ended"], strict=True)
-    return [Completion(str(text), int(length), "end" if ended else "length") for text, length, ended in rows]
 
 
 def _started(ids: NDArray[np.int32], template: Template) -> NDArray[np.int32]:

@@ -175,8 +175,8 @@ def test_beams_are_those_of_transformers(family: str, tmp_path: Path) -> None:
         wanted = [plain_answers(plain, p, s, max_new_tokens=9, **own) for p, s in zip(prompts, start, strict=True)]
         assert found == wanted, own
         seen.append(found)
-    assert greedy not in (seen[0], seen[-1]), "beams must be seen to do something"
-    assert seen[0] != seen[-1], "the penalty must be seen to do something"
+    assert greedy != seen[-1], "beams must be seen to do something"
+    assert len({len(one) for found in seen for one in found}) > 1, "some must end by themselves"
 
 
 def favour_end(folder: Path, plain: Any) -> None:
@@ -184,6 +184,8 @@ def favour_end(folder: Path, plain: Any) -> None:
     with torch.no_grad():
         weight = plain.get_output_embeddings().weight
         weight[END] = weight[7:11].mean(dim=0) * 2.5
+        if hasattr(plain, "final_logits_bias"):
+            plain.final_logits_bias[0, END] = 0.5
         plain.save_pretrained(folder)
 
 

@@ -170,6 +170,105 @@ def test_pairs_of_a_conversation() -> None:
     ]
 
 
+PO = """# Translators
+#, fuzzy
+msgid "not sure"
+msgstr "pas sûr"
+
+msgid ""
+msgstr "Language: fr\\n"
+
+#: admin.py:3
+#, python-format
+msgctxt "a button"
+msgid "Delete \\"%(name)s\\""
+msgstr ""
+"Supprimer "
+"« %(name)s »"
+
+msgid "untranslated"
+msgstr ""
+
+msgid "%d day"
+msgid_plural "%d days"
+msgstr[0] "%d jour"
+msgstr[1] "%d jours"
+
+msgid "Log out"
+msgstr "Déconnexion"
+"""
+MODULE = '''"""Short.
+
+Longer text about the module,   over two
+lines.
+"""
+
+def empty(): "Only one line."
+
+class Thing:
+    """
+    A thing that is meant to be seen:
+
+    This one has a colon at the end of its summary, so it is left out.
+    """
+'''
+
+
+def django() -> dict[str, bytes]:
+    place = "LC_MESSAGES/django.po"
+    return {
+        f"django/conf/locale/fr/{place}": PO.encode(),
+        f"django/contrib/admin/locale/fr/{place}": b'msgid "Log out"\nmsgstr "D\xc3\xa9connexion"\n',
+        f"django/contrib/admin/locale/zh_Hans/{place}": 'msgid "Log out"\nmsgstr "注销"\n'.encode(),
+        f"django/contrib/admin/locale/it/{place}": b'msgid "Log out"\nmsgstr "Esci"\n',
+        f"elsewhere/locale/fr/{place}": b'msgid "x"\nmsgstr "y"\n',
+        "django/thing.py": MODULE.encode(),
+        "django/conf/app_template/broken.py": b"def {{ name }}(",
+        "django-5.2.8.dist-info/licenses/LICENSE": b"BSD",
+    }
+
+
+def test_interface_translations(build: Build, make_zip: Any) -> None:
+    folder, facts = build("interface-translations", make_zip(django()))
+    rows, schema = rows_of(folder)
+    assert [tuple(row.values()) for row in rows] == [
+        ('Delete "%(name)s"', "Supprimer « %(name)s »", "French"),
+        ("Log out", "Déconnexion", "French"),
+        ("Log out", "注销", "Chinese"),
+    ]
+    assert schema.names == ["source", "target", "language"]
+    assert facts == {"rows": 3, "languages": {"Chinese": 1, "French": 2}}
+    assert (folder / "LICENSE").read_bytes() == b"BSD"
+
+
+def test_a_catalogue_of_another_shape_is_named(build: Build, make_zip: Any) -> None:
+    files = {**django(), "django/conf/locale/fr/LC_MESSAGES/django.po": b"msgid 'x\nmsgstr y\n"}
+    with pytest.raises(SampleError, match=r"django/conf/locale/fr/LC_MESSAGES/django\.po.*must hold quoted texts"):
+        build("interface-translations", make_zip(files))
+
+
+def test_docstring_summaries(build: Build, make_zip: Any) -> None:
+    folder, _ = build("docstring-summaries", make_zip(django()))
+    rows, _ = rows_of(folder)
+    assert [tuple(row.values()) for row in rows] == [
+        ("Longer text about the module, over two lines.", "Short.", "django.thing")
+    ]
+
+
+def test_random_t5_is_a_t5_that_transformers_reads(build: Build, make_zip: Any) -> None:
+    from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+
+    folder, facts = build("random-t5", make_zip(django()))
+    model, info = AutoModelForSeq2SeqLM.from_pretrained(folder, output_loading_info=True)
+    assert not any(info.values())
+    assert sum(parameter.numel() for parameter in model.parameters()) == facts["parameters"]
+    assert facts["weights"] == "random"
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    ids = tokenizer("Déconnexion 注销")["input_ids"]
+    assert ids[-1] == tokenizer.eos_token_id == model.config.eos_token_id
+    assert tokenizer.decode(ids, skip_special_tokens=True) == "Déconnexion 注销"
+
+
 def test_unpair_undoes_what_llama_cpp_does() -> None:
     heads, half, width = 3, 4, 5
     weights = np.random.default_rng(0).normal(size=(heads * 2 * half, width)).astype(np.float32)

@@ -11,6 +11,7 @@ from luthier.samples.build import BUILDERS
 
 NAMES = ["minilm", "smollm2", "e5-multilingual", "movie-reviews", "movie-readings", "tweets", "support-chat"]
 NAMES += ["support-pairs", "support-candidates"]
+NAMES += ["interface-translations", "docstring-summaries", "random-t5"]
 
 
 def test_the_samples_and_their_builders() -> None:
