@@ -133,7 +133,7 @@ def test_links_lead_to_what_exists(page: Path) -> None:
 def test_commands_in_documents_are_commands(page: Path) -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for block in blocks(page, "bash"):
-        for line in block.splitlines():
+        for line in block.replace("\\\n", " ").splitlines():
             for command in line.split(" | "):
                 words = shlex.split(command.partition(" > ")[0], comments=True)
                 if words[:1] == ["luthier"]:

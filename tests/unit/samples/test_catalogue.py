@@ -7,22 +7,33 @@ import sys
 import pytest
 
 from luthier.samples import SAMPLES, describe
-from luthier.samples.build import BUILDERS
+from luthier.samples.build import BUILDERS, GENERATORS
 
 NAMES = ["minilm", "smollm2", "e5-multilingual", "movie-reviews", "movie-readings", "tweets", "support-chat"]
-NAMES += ["support-pairs", "support-candidates"]
+NAMES += ["support-pairs", "support-candidates", "people-daily"]
 NAMES += ["interface-translations", "docstring-summaries", "random-t5"]
+SYNTHETIC = ["synthetic-relations", "synthetic-questions"]
 
 
 def test_the_samples_and_their_builders() -> None:
-    assert list(SAMPLES) == NAMES
-    assert set(BUILDERS) == {sample.builder for sample in SAMPLES.values()}
+    assert set(SAMPLES) == {*NAMES, *SYNTHETIC}
+    assert set(BUILDERS) == {SAMPLES[name].builder for name in NAMES}
+    assert set(GENERATORS) == {SAMPLES[name].builder for name in SYNTHETIC}
+
+
+@pytest.mark.parametrize("name", SYNTHETIC)
+def test_a_synthetic_sample_says_so_and_comes_from_nowhere(name: str) -> None:
+    sample = describe(name)
+    assert sample.distribution is None
+    assert "Synthetic" in sample.description
+    assert sample.description in sample.card()
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_card_says_everything(name: str) -> None:
     sample = describe(f"sample:{name}")
     pin = sample.distribution
+    assert pin is not None
     assert sample.name == name
     assert re.fullmatch(r"[0-9a-f]{64}", pin.sha256)
     assert pin.version in pin.filename
@@ -38,6 +49,7 @@ def test_the_recipe_follows_the_pin_the_builder_and_the_revision() -> None:
     from dataclasses import replace
 
     sample = describe("minilm")
+    assert sample.distribution is not None
     other_pin = replace(sample.distribution, sha256="0" * 64)
     recipes = {
         sample.recipe,
