@@ -17,7 +17,7 @@ from luthier.pipeline.run import open_project
 from luthier.pipeline.training import TrainJob, _write_model, choose, forward
 from luthier.training.events import StepDone
 
-STEPS = 12
+STEPS = 16
 FEW = (
     "train.dropout=0.0",
     "train.precision=fp32",

@@ -7,6 +7,7 @@ By itself the suite covers every pair of task and method, task and family, metho
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from importlib.util import find_spec
 from itertools import combinations, product
@@ -28,7 +29,7 @@ from luthier.tasks import TASKS
 
 Cell = tuple[str, str, str]
 HERE = [name for name in METHODS if name != "qlora" or find_spec("bitsandbytes")]
-RATES = {"full": 5e-3, "layer-decay": 5e-3, "gradual": 1e-2, "freeze": 5e-3, "p-tuning": 1e-2}
+RATES = {"bitfit": 1e-2, "full": 5e-3, "layer-decay": 5e-3, "gradual": 1e-2, "freeze": 5e-3, "p-tuning": 1e-2}
 SETTINGS = {
     "adalora": "{adalora: {rank: 2, start_rank: 3}}",
     "prefix": "{prefix: {tokens: 3}}",
@@ -47,13 +48,17 @@ def pairs_of(cell: Cell) -> set[tuple[int, str, str]]:
 
 
 def covering(cells: list[Cell]) -> list[Cell]:
-    """Return few cells that hold every pair of all: each time the one with most pairs that are still missing."""
+    """Return few cells that hold every pair of all.
+
+    Each time the one with most pairs that are still missing; of equals one of the task that was chosen least.
+    """
     left = {pair for cell in cells for pair in pairs_of(cell)}
-    waiting, chosen = list(cells), []
+    waiting, chosen, used = list(cells), [], Counter[str]()
     while left:
         waiting = [cell for cell in waiting if pairs_of(cell) & left]
-        best = max(waiting, key=lambda cell: len(pairs_of(cell) & left))
+        best = max(waiting, key=lambda cell: (len(pairs_of(cell) & left), -used[cell[0]]))
         chosen.append(best)
+        used[best[0]] += 1
         left -= pairs_of(best)
     return chosen
 
@@ -99,7 +104,7 @@ def project_of(task: str, family: str, shelf: Path) -> Path:
 
 
 def settings(method: str) -> list[str]:
-    return [f"method={SETTINGS.get(method, method)}", f"train.learning_rate={RATES.get(method, 0.03)}"]
+    return [f"method={SETTINGS.get(method, method)}", f"train.learning_rate={RATES.get(method, 0.02)}"]
 
 
 @pytest.mark.parametrize(("task", "method", "family"), CELLS)
@@ -107,7 +112,7 @@ def test_it_learns_a_batch_and_is_saved_and_loaded_the_same(
     task: str, method: str, family: str, shelf: Path, tmp_path: Path
 ) -> None:
     found = learn(project_of(task, family, shelf), settings(method), tmp_path)
-    assert found.losses[-1] < found.losses[0], "the loss of one batch did not fall"
+    assert np.mean(found.losses[-3:]) < found.losses[0], "the loss of one batch did not fall"
     prepared, predictor = found.prepared, found.predictor
     after = predictor.outputs(*prepared.part("test"))
     assert found.outputs.keys() == after.keys()
