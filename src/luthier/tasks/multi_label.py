@@ -187,12 +187,12 @@ def _items(value: Any, separator: str) -> list[Any]:
         return list(value)
     if not isinstance(value, str):
         raise CellError(f"must be a list of labels or text; got {type(value).__name__} {value!r}")
-    if not value.lstrip().startswith("["):
+    if not value.lstrip().startswith(("[", "{")):
         return [part.strip() for part in value.split(separator)]
     try:
         found = json.loads(value)
     except ValueError:
-        raise CellError(f"begins like a JSON list and is none: {value!r}") from None
+        raise CellError(f"begins like JSON and is none: {value!r}") from None
     if not isinstance(found, list):
         raise CellError(f"must be a JSON list of labels; got {value!r}")
     return found

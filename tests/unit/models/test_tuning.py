@@ -237,6 +237,31 @@ def test_a_refused_prefix_could_not_be_computed(model_type: str) -> None:
         model(batch())
 
 
+@pytest.mark.parametrize("model_type", ["bert", "xlnet"])
+@pytest.mark.parametrize("name", ["prefix", "prompt", "p-tuning"])
+def test_virtual_tokens_leave_token_types_as_they_are(name: str, model_type: str) -> None:
+    if refusal(name, model_type):
+        return
+    model, inputs = task_model(model_type), batch()
+    types = torch.where(torch.arange(5) < 2, 0, 1).expand(2, 5)
+    method = build_method(name, FEW[name])
+    method.set_up(model, 10)
+    with torch.no_grad():
+        without, zeros, given = (
+            model({**inputs, **more})["logits"]
+            for more in ({}, {"token_type_ids": 0 * types}, {"token_type_ids": types})
+        )
+    assert (given - zeros).abs().max() > 1e-5
+    assert model_type == "xlnet" or torch.allclose(without, zeros, atol=1e-6)
+    backbone = model.backbone
+    method.unload(model)
+    assert model.backbone is not backbone
+    assert not model.backbone._forward_pre_hooks
+    with torch.no_grad():
+        plain = model({**inputs, "token_type_ids": types})["logits"]
+        assert torch.allclose(plain, task_model(model_type)({**inputs, "token_type_ids": types})["logits"], atol=1e-6)
+
+
 def test_sines_of_positions_do_not_move() -> None:
     run = Fit(
         model=task_model("marian"),

@@ -52,7 +52,8 @@ def test_a_label_set_may_be_written_in_several_ways(cell: Any, expected: str) ->
         (None, r"is absent; a text without labels has \[\]"),
         ("", "is absent"),
         (3, "must be a list of labels or text; got int 3"),
-        ("[1, ", "begins like a JSON list and is none"),
+        ("[1, ", "begins like JSON and is none"),
+        ('{"a": 1}', "must be a JSON list of labels"),
         ("a||b", "holds an empty label"),
         ([None], "must be text, a whole number or a boolean"),
         ([["a"]], "must be text, a whole number or a boolean"),
@@ -155,7 +156,7 @@ def test_from_a_project_file_to_a_service(
     assert "Micro F1" in report
     capsys.readouterr()
     assert main(["compare", str(run), str(run), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["difference"] == 0.0
+    assert json.loads(capsys.readouterr().out)["result"]["difference"] == 0.0
 
 
 def test_wrong_cells_are_found_before_training(

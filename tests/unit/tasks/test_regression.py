@@ -125,7 +125,7 @@ def test_from_a_project_file_to_a_service(
         assert "Ridge regression on TF-IDF" in text
     capsys.readouterr()
     assert main(["compare", str(run), str(run), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["difference"] == 0.0
+    assert json.loads(capsys.readouterr().out)["result"]["difference"] == 0.0
 
 
 def test_a_word_among_the_numbers_is_found_before_training(

@@ -26,6 +26,7 @@ NO_OUTER_KEYS = {
     ),
     **dict.fromkeys(("bart", "marian", "t5"), "its encoder takes no keys and values from outside"),
 }
+TYPES = "types_of_text"
 TOKENS = "Virtual tokens; each takes one of the model's positions, so texts may be that much shorter."
 
 
@@ -152,6 +153,8 @@ def _wrap(model: TaskModel, kind: str, **settings: Any) -> None:
         model.backbone.requires_grad_(False)  # PEFT passes by what is a parameter of the model itself
         wrapped = peft.get_peft_model(model.backbone, chosen, adapter_name=ADAPTER)
     wrapped.register_forward_hook(_cut, with_kwargs=True)
+    wrapped.register_forward_pre_hook(_carry_types, with_kwargs=True)
+    wrapped.types_hook = model.backbone.register_forward_pre_hook(_give_types, with_kwargs=True)
     model.backbone = wrapped
     model.heads.requires_grad_(True)
 
@@ -162,9 +165,27 @@ def _cut(module: Any, args: Any, given: dict[str, Any], output: Any) -> Any:
     return output
 
 
+def _carry_types(module: Any, args: Any, given: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Send token types past PEFT, which would drop them."""
+    return args, {TYPES if name == "token_type_ids" else name: value for name, value in given.items()}
+
+
+def _give_types(module: Any, args: Any, given: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Give token types to the backbone; virtual tokens before the text have type 0."""
+    from torch.nn.functional import pad
+
+    given = dict(given)
+    types, embedded = given.pop(TYPES, None), given.get("inputs_embeds")
+    if types is not None:
+        ahead = 0 if embedded is None else embedded.shape[1] - types.shape[1]
+        given["token_type_ids"] = pad(types, (ahead, 0))
+    return args, given
+
+
 def _unwrap(model: TaskModel) -> dict[str, Tensor]:
     from luthier.models.tuning.injected import adapter_tensors
 
     wrapped: Any = model.backbone
+    wrapped.types_hook.remove()
     model.backbone = wrapped.get_base_model()
     return adapter_tensors(wrapped)
