@@ -69,5 +69,5 @@ def test_a_document_is_lines_of_sentences() -> None:
 
 
 def test_a_word_without_a_tag_is_refused_with_its_line() -> None:
-    with pytest.raises(SampleError, match="199801.txt:7"):
+    with pytest.raises(SampleError, match=r"199801\.txt:7"):
         read_words("北京/ns 好", 7)
