@@ -340,7 +340,7 @@ _PEOPLE_DAILY = Sample(
     "Neighbouring documents may come from one article.",
     citation="Yu, S. et al. (2002). The Basic Processing of Contemporary Chinese Corpus at Peking University. Journal "
     "of Chinese Information Processing 16(5).",
-    disk=8_700_000,
+    disk=7_530_000,
     columns={"text": "text", "spans": "spans"},
 )
 
@@ -356,7 +356,7 @@ _SYNTHETIC_RELATIONS = Sample(
     "(six relations, or no_relation). For trying the path from project to bundle; results on it say nothing about real "
     "text. Columns: text, head, tail (JSON text of start, end and label), relation.",
     citation="None: synthetic.",
-    disk=620_000,
+    disk=573_000,
     columns={"text": "text", "head": "head", "tail": "tail", "label": "relation"},
 )
 
@@ -372,7 +372,7 @@ _SYNTHETIC_QUESTIONS = Sample(
     "report. For trying the path from project to bundle; results on it say nothing about real text. Columns: "
     "question, context, answers (JSON text: a list of {text, start}, empty where there is no answer).",
     citation="None: synthetic.",
-    disk=1_000_000,
+    disk=833_000,
     columns={"question": "question", "context": "context", "answers": "answers"},
 )
 
