@@ -21,8 +21,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -100,7 +98,23 @@ def train(job: TrainJob, assembled: Assembled, folder: Path) -> dict[str, Any]:
 
 
 def run_one(task: str, name: str, options: argparse.Namespace) -> dict[str, Any]:
-    """Measure one method in a process of its own."""
+    """Measure one method in a process of its own, or return what `--keep` holds of it."""
+    conditions = conditions_of(task, options)
+    for line in options.keep.read_text(encoding="utf-8").splitlines() if options.keep and options.keep.exists() else ():
+        one = json.loads(line)
+        if (one["task"], one["conditions"], one["found"]["method"]) == (task, conditions, name):
+            return dict(one["found"])
+    print(f"{task}: {name}", file=sys.stderr, flush=True)
+    printed = python([str(HERE / "methods.py"), "--measure", task, name, *conditions], options.threads)
+    found: dict[str, Any] = json.loads(printed.splitlines()[-1])
+    if options.keep:
+        with options.keep.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps({"task": task, "conditions": conditions, "found": found}) + "\n")
+    return found
+
+
+def conditions_of(task: str, options: argparse.Namespace) -> list[str]:
+    """Return the overrides that are equal for all methods of a task."""
     chat = task == "support-chat"
     wanted = {
         "train.checkpoint_seconds": 3600,
@@ -108,11 +122,7 @@ def run_one(task: str, name: str, options: argparse.Namespace) -> dict[str, Any]
         "data.limit": options.chat_rows if chat else options.rows,
         "train.epochs": options.chat_epochs if chat else options.epochs,
     }
-    overrides = [f"{key}={value}" for key, value in wanted.items() if value is not None]
-    printed = python([str(HERE / "methods.py"), "--measure", task, name, *overrides], options.threads)
-    found: dict[str, Any] = json.loads(printed.splitlines()[-1])
-    print(f"{task}: {found}", file=sys.stderr, flush=True)
-    return found
+    return [f"{key}={value}" for key, value in wanted.items() if value is not None]
 
 
 def methods_of(task: str, only: Sequence[str] | None) -> list[str]:
@@ -184,7 +194,13 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--epochs", type=positive, help="passes over them (those of the recipes)")
     parser.add_argument("--chat-rows", type=positive, default=600, help="the same for support-chat (600)")
     parser.add_argument("--chat-epochs", type=positive, default=1, help="the same for support-chat (1)")
-    parser.add_argument("--at-once", type=positive, default=1, help="methods measured side by side (1)")
+    parser.add_argument(
+        "--keep",
+        type=Path,
+        metavar="FILE",
+        help="add each method's figures to a file, and take from there what was measured under the same conditions; "
+        "take a line out to measure its method again",
+    )
     output_options(parser)
     parser.add_argument("--measure", nargs="+", metavar="TASK METHOD OVERRIDE", help=argparse.SUPPRESS)
     return parser.parse_args(given)
@@ -202,8 +218,7 @@ def main(given: Sequence[str] | None = None) -> None:
     load = load_now()
     tasks: dict[str, list[dict[str, Any]]] = {}
     for task in options.tasks:
-        with ThreadPoolExecutor(options.at_once) as pool:
-            tasks[task] = list(pool.map(partial(run_one, task, options=options), methods_of(task, options.only)))
+        tasks[task] = [run_one(task, name, options) for name in methods_of(task, options.only)]
     summary = {
         "benchmark": "methods",
         "tasks": tasks,

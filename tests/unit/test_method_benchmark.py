@@ -100,3 +100,26 @@ def test_the_table_says_what_the_pretrained_model_can_do():
     figures = {"peak_mib": 900, "validation_rows": 9, "quality": 10.0, "interval": [9.0, 11.0]}
     text = table("support-chat", [{"method": "untuned", **figures}])
     assert "| none: the pretrained model |  | 0 | 0 | 900 | 0 | 0 | 10.000 (9.000 to 11.000) |" in text
+
+
+def test_what_was_kept_under_the_same_conditions_is_not_measured_again(tmp_path, monkeypatch):
+    import methods
+
+    measured = []
+
+    def python(command, threads):
+        measured.append(command[3])
+        return json.dumps({"method": command[3], "refused": "made up"})
+
+    monkeypatch.setattr(methods, "python", python)
+    keep = tmp_path / "kept.jsonl"
+
+    def run(*given):
+        options = methods.arguments(["--keep", str(keep), *given])
+        return [methods.run_one("movie-reviews", name, options)["method"] for name in options.only]
+
+    assert run("--rows", "9", "--only", "full") == ["full"]
+    assert run("--rows", "9", "--only", "full,lora") == ["full", "lora"]
+    assert measured == ["full", "lora"]
+    run("--rows", "8", "--only", "lora")
+    assert measured == ["full", "lora", "lora"]
