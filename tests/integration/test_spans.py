@@ -187,7 +187,7 @@ ENTITY = {"start": 0, "end": 2, "label": "x"}
         ("words", {"words": ["a", "film"], "tags": ["O", "I-X"]}, 'broken BIO tags: "I-X" at word 2 after "O"'),
         ("words", {"words": ["a", "film"], "tags": ["B-Y", "I-X"]}, 'broken BIO tags: "I-X" at word 2 after "B-Y"'),
         ("words", {"words": ["a", "film"], "tags": ["O"]}, "as many tags as words; got 1 for 2 words"),
-        ("answers", {"question": "the good word", "context": "a film", "answers": "story"}, "not in the context"),
+        ("answers", {"question": "the good word", "context": "a film", "answers": ["story"]}, "not in the context"),
         (
             "relations",
             {"text": "a film", "head": ENTITY, "tail": {"start": 3, "end": 44, "label": "x"}, "label": "none"},
@@ -238,7 +238,8 @@ def test_wrong_set_ups_are_refused(
 def test_a_wrong_row_over_http_is_named(runs: Path) -> None:
     with TestClient(create_app(luthier.load(runs / "relations" / "bundle"))) as client:
         row = {"text": "a film", "head": ENTITY, "tail": {"start": 3, "end": 44, "label": "x"}}
-        refused = client.post("/v1/predict", json={"inputs": [related(1)[0], row]})
+        good = {name: cell for name, cell in related(1)[0].items() if name != "label"}
+        refused = client.post("/v1/predict", json={"inputs": [good, row]})
     assert refused.status_code == 422
     assert refused.json()["error"]["where"].startswith("inputs[1]")
     assert "outside of the text" in refused.json()["error"]["message"]
