@@ -99,8 +99,8 @@ def pair_project(
     source, target = ("source", "target") if task == "translation" else ("document", "summary")
     with (folder / "pairs.csv").open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream)
-        writer.writerow([source, target])
-        writer.writerows(pairs(rows))
+        writer.writerow([source, target, "tongue"])
+        writer.writerows((*pair, "Loud") for pair in pairs(rows))
     path = folder / "pairs.yaml"
     path.write_text(
         f"""version: 1

@@ -161,6 +161,37 @@ def test_wrong_set_ups_are_refused_with_place_and_fix(
     assert message in capsys.readouterr().err
 
 
+def test_a_template_without_an_assistant_turn_is_refused_by_check(
+    tmp_path: Path, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    silent = (
+        "{% for message in messages %}{% if message['role'] == 'user' %}{{ message['content'] }}{% endif %}{% endfor %}"
+    )
+    path = chat_project(tmp_path, build_decoder(tmp_path / "model", template=silent))
+    assert main(["check", str(path)]) == 2
+    error = capsys.readouterr().err
+    assert "its chat template has no place for the assistant's turn. Choose the template instruction or plain." in error
+
+
+def test_packing_is_refused_where_rows_could_not_be_kept_apart(
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = chat_project(tmp_path, build_decoder(tmp_path / "model"))
+    monkeypatch.setattr("luthier.pipeline.checking.PACKABLE", ("qwen2",))
+    assert main(["check", str(path), "--set", "task={text-generation: {packing: true}}"]) == 2
+    assert "packing must be false for llama models; it is for qwen2. Take task.text-generation.packing out" in (
+        capsys.readouterr().err
+    )
+
+
+def test_packed_training_learns_and_serves(tmp_path: Path, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = chat_project(tmp_path, build_decoder(tmp_path / "model"))
+    change = "task={text-generation: {packing: true, num_beams: 2, max_new_tokens: 12}}"
+    found = asked(capsys, "run", str(path), "--run-dir", str(tmp_path / "run"), "--set", change, "--json")
+    assert found["test"]["perplexity"] < 0.5 * found["baseline"]["untuned"]["perplexity"]
+    assert luthier.verify(found["bundle"]).plain_difference < 1e-4
+
+
 def test_an_encoder_is_refused_with_the_types_that_can(
     finished: Path, place: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -134,7 +134,7 @@ def test_two_runs_are_compared_on_the_rows_that_both_answered(
         ("task={translation: {num_beams: 2, temperature: 1.0}}", "temperature must be 0 with num_beams 2; got 1"),
         ("task={translation: {prefix: '{language}: '}}", "needs a language beside it"),
         ("task={translation: {max_target_length: 200, max_new_tokens: 200}}", "max_new_tokens must be at most 128"),
-        ("data.columns={source: source, target: target, language: target}", "has a language beside it, but the task's"),
+        ("data.columns={source: source, target: target, language: tongue}", "has a language beside it, but the task's"),
         ("method=head", "got head: the output layer of a language model"),
         ("method=prompt", "got prompt: "),
         ("train.select_by=chrf", "train.select_by must be defined on the validation split; chrf is not"),
