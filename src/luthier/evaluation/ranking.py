@@ -40,7 +40,8 @@ class RankedRows:
         hits: R lists of (rank, gain) of the relevant candidates.
         candidates: (R,) how many were ranked.
         loss: (R,) see `RankingScores`.
-        best: (R,) the place of the candidate at the top, in `passage` of the row.
+        best: (R,) where the candidate at the top stands: a row of the split for retrieval, a scored feature for
+            reranking.
     """
 
     query: IntArray

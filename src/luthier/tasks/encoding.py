@@ -24,16 +24,17 @@ def text_block(
     """Return one feature per encoded text.
 
     Args:
-        rows: (N,) group of each.
+        rows: (N,) group of each, rising.
         encoded: N texts, or pairs.
         encoder: that they came from.
-        scalar: further `{field: (N,)}`; `full_length` and `unknown`, which the check reads, are added.
+        scalar: further `{field: (N,)}`; `full_length`, that of the row's longest text, and `unknown`, which the check
+            reads, are added.
         ragged: further ragged fields.
         types: whether token types are a field, as in `token_fields`.
     """
     number = len(encoded)
     known: dict[str, NDArray[Any]] = {
-        "full_length": np.fromiter((item.full_length for item in encoded), np.int32, number),
+        "full_length": _longest(rows, np.fromiter((item.full_length for item in encoded), np.int32, number)),
         "unknown": np.fromiter((item.unknown for item in encoded), np.int32, number),
     }
     lists: dict[str, Sequence[NDArray[np.int32]]] = {"input_ids": [item.ids for item in encoded]}
@@ -45,3 +46,13 @@ def text_block(
         ragged={**lists, **(ragged or {})},
         scalar={**known, **scalar},
     )
+
+
+def _longest(rows: NDArray[np.int64], lengths: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Return for each feature the largest of its row's lengths."""
+    if not len(rows):
+        return lengths
+    first = np.flatnonzero(np.diff(rows, prepend=rows[0] - 1))
+    sizes = np.diff(first, append=len(rows))
+    found: NDArray[np.int32] = np.repeat(np.maximum.reduceat(lengths, first), sizes)
+    return found

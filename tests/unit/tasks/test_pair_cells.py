@@ -3,16 +3,34 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from luthier.data.text import TextEncoder
 from luthier.errors import DataError
 from luthier.tasks.base import CellError
 from luthier.tasks.embedding import Embedding, EmbeddingSettings
 from luthier.tasks.reranking import Ranking, Reranking, RerankingSettings, relevances
 
 LIST = ["one", "two", "three"]
+
+
+def test_every_feature_of_a_row_says_how_long_its_longest_text_is(tiny_model: Path) -> None:
+    encoder = TextEncoder(tiny_model, max_length=6)
+    columns = {
+        "query": ["a", "the film"],
+        "passages": [["is", "is a story of the cast"], "it"],
+        "relevance": ["1", "1"],
+    }
+    block = Reranking().encode(columns, np.arange(2), encoder, np.zeros(2, np.int64), {})
+    assert block.group.tolist() == [0, 0, 1]
+    assert block.scalar["full_length"].tolist() == [10, 10, 6]
+    assert [len(ids) for ids in block.ragged["input_ids"]] == [5, 6, 6]
+    assert block.scalar["relevance"].tolist() == [0, 1, 1]
+    assert block.scalar["list"].tolist() == [0, 0, 1]
 
 
 @pytest.mark.parametrize("cell", [LIST, json.dumps(LIST), f"  {json.dumps(LIST)}"])
