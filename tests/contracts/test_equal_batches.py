@@ -35,7 +35,8 @@ def test_batches_change_no_answer(task: str, tmp_path: Path, home: Path) -> None
             assert gap <= TOLERANCE * max(1.0, np.abs(alone).max(initial=0.0)), name
     together = [answer.as_dict() for answer in predictor.predict(asked)]
     single = [predictor.predict([one])[0].as_dict() for one in asked]
-    assert len({str(answer) for answer in single}) > 1, "all answers are the same"
+    said = one_by_one["nll"].round(3).tolist() if predictor.decoding else single  # a tiny writer may repeat itself
+    assert len({str(one) for one in said}) > 1, "all answers are the same"
     scale = max(1.0, prepared.task.answer_scale(prepared.dataset.targets))
     for a, b in zip(together, single, strict=True):
         assert like(a, b, TOLERANCE * scale), (a, b)
