@@ -125,7 +125,7 @@ def relation_project(folder: Path, model: Path, *, rows: int = 240) -> Path:
         folder,
         "relations",
         "{relation-extraction: {none: none}}",
-        f"{{id: {model}, max_length: 40}}",
+        f"{{id: {model}, max_length: 56}}",
         columns,
         related(rows),
     )
