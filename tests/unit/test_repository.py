@@ -22,7 +22,7 @@ from luthier.version import __version__
 
 ROOT = Path(__file__).resolve().parents[2]
 LARGEST = 1_000_000
-RECIPES = 19
+RECIPES = 22
 BINARIES = {".safetensors", ".bin", ".pt", ".pth", ".pkl", ".pickle", ".joblib", ".onnx", ".gguf", ".arrow", ".parquet"}
 # A pickle runs code when it is read; every one of these reads or writes pickles.
 PICKLES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
