@@ -28,6 +28,9 @@ def test_batches_change_no_answer(task: str, tmp_path: Path, home: Path) -> None
     lengths = features.total_cost[index]
     assert len(set(lengths.tolist())) > 2, "rows must be of several lengths"
     one_by_one, padded, by_length = (predictor.outputs(features, index, batch_tokens=size) for size in (1, ALL, 256))
+    assert any(len(np.unique(flat(values).round(3))) > 3 for values in one_by_one.values()), (
+        "rows are all answered alike"
+    )
     for name, values in one_by_one.items():
         alone = flat(values)
         for others in (padded, by_length):
@@ -35,8 +38,6 @@ def test_batches_change_no_answer(task: str, tmp_path: Path, home: Path) -> None
             assert gap <= TOLERANCE * max(1.0, np.abs(alone).max(initial=0.0)), name
     together = [answer.as_dict() for answer in predictor.predict(asked)]
     single = [predictor.predict([one])[0].as_dict() for one in asked]
-    said = one_by_one["nll"].round(3).tolist() if predictor.decoding else single  # a tiny writer may repeat itself
-    assert len({str(one) for one in said}) > 1, "all answers are the same"
     scale = max(1.0, prepared.task.answer_scale(prepared.dataset.targets))
     for a, b in zip(together, single, strict=True):
         assert like(a, b, TOLERANCE * scale), (a, b)
