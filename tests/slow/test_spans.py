@@ -27,7 +27,13 @@ def served(name: str, recipe: str, folder: Path, epochs: int) -> tuple[list[dict
     recipes = Path(__file__).parents[2] / "recipes"
     arguments = ["run", str(recipes / f"{recipe}.yaml"), "--run-dir", str(folder / "run")]
     changes = [f"data.{part}={path}" for part in ("train", "validation", "test")]
-    changes += [f"train.epochs={epochs}", "train.batch_tokens=1024", "check.stop_on=never", "evaluate.resamples=200"]
+    changes += [
+        "data.split={seed: 13}",
+        f"train.epochs={epochs}",
+        "train.batch_tokens=1024",
+        "check.stop_on=never",
+        "evaluate.resamples=200",
+    ]
     for change in changes:
         arguments += ["--set", change]
     assert main(arguments) == 0
