@@ -18,10 +18,13 @@ if TYPE_CHECKING:
 class HeadOnly(Method):
     """The backbone stays as it is; only the heads move."""
 
-    refused_tasks: ClassVar[Mapping[str, str]] = dict.fromkeys(
-        ("text-generation", "translation", "summarisation"),
-        "the output layer of a language model is mostly its input embedding, which would not move",
-    )
+    refused_tasks: ClassVar[Mapping[str, str]] = {
+        **dict.fromkeys(
+            ("text-generation", "translation", "summarisation"),
+            "the output layer of a language model is mostly its input embedding, which would not move",
+        ),
+        "embedding": "a vector is pooled from the backbone's states, and there is no head to move",
+    }
 
     def frozen_layers(self, config: Mapping[str, Any]) -> int:
         """Return the number of its layers."""
