@@ -40,10 +40,14 @@ class MultiLabelEvaluation:
     def validate(
         self, scored: Scored, truth: Truth, predictions: Callable[[], Sequence[Prediction]], metrics: Sequence[str]
     ) -> dict[str, float]:
-        """Return metrics of validation rows, labels given above one half; an undefined one is left out."""
+        """Return metrics of validation rows, with the thresholds that are best on them; an undefined one is left out.
+
+        So weights are chosen as they will be used, and not by how well one half happens to suit rare labels.
+        """
         probability = sigmoid(scored.outputs["logits"])
-        scores = SetScores(true_sets(scored, probability.shape[1]), probability, probability > HALF)
-        return values_of(scores, ABOUT, metrics)
+        true = true_sets(scored, probability.shape[1])
+        limits = [best_threshold(probability[:, label], true[:, label]) for label in range(true.shape[1])]
+        return values_of(SetScores(true, probability, probability > np.asarray(limits)), ABOUT, metrics)
 
     def report(self, evidence: Evidence) -> EvalReport:
         """Return the whole evaluation on the test split, with the thresholds of validation."""

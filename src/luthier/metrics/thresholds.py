@@ -21,12 +21,10 @@ def best_threshold(probability: npt.ArrayLike, truth: npt.ArrayLike) -> float:
     values, true = np.asarray(probability, np.float64), np.asarray(truth, bool)
     if not true.any():
         return HALF
-    distinct = np.unique(values)
+    distinct, first = np.unique(np.sort(values), return_index=True)
     candidates = np.concatenate(([distinct[0] / 2], (distinct[1:] + distinct[:-1]) / 2, [HALF]))
-    f1 = np.asarray([_f1(values > one, true) for one in candidates])
+    found = np.concatenate((np.cumsum(true[np.argsort(-values, kind="stable")])[::-1], [0]))  # true rows from each on
+    above = np.append(first, np.searchsorted(np.sort(values), HALF, side="right"))  # rows at or below each candidate
+    f1 = 2 * found[above] / (len(values) - above + true.sum())
     best = candidates[f1 >= f1.max() - 1e-12]
     return float(best[np.argmin(np.abs(best - HALF))])
-
-
-def _f1(given: npt.NDArray[np.bool_], true: npt.NDArray[np.bool_]) -> float:
-    return float(2 * (given & true).sum() / max(1, given.sum() + true.sum()))

@@ -80,7 +80,7 @@ class MultiLabel(BaseTask):
     settings: ClassVar[type] = MultiLabelSettings
     objective: ClassVar[str] = "multi-label"
     evaluation: ClassVar[str] = "multi-label"
-    headline: ClassVar[str] = "micro_f1"
+    headline: ClassVar[str] = "label_macro_f1"  # thresholds are tuned for each label by itself
     problem_type: ClassVar[str | None] = "multi_label_classification"
 
     def target_cell(self, value: Any) -> str:

@@ -131,7 +131,8 @@ def test_from_a_project_file_to_a_service(
     path, run = multi_label_project(tmp_path, tiny_model, rows=320), tmp_path / "run"
     assert main(["run", str(path), "--run-dir", str(run), "--json", "--set", "train.epochs=8"]) == 0
     result = json.loads(capsys.readouterr().out)
-    assert result["test"]["micro_f1"] > result["baseline"]["frequent-set"]["micro_f1"]
+    assert result["headline"] == "label_macro_f1"
+    assert result["test"]["label_macro_f1"] > result["baseline"]["frequent-set"]["label_macro_f1"]
     assert 0.5 < result["test"]["label_macro_f1"] <= 1
     config = json.loads((run / "bundle" / "model" / "config.json").read_text(encoding="utf-8"))
     assert config["problem_type"] == "multi_label_classification"
