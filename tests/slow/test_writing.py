@@ -32,7 +32,7 @@ def fixed(task: str, folder: Path) -> tuple[Path, list[dict[str, Any]]]:
     source = "source" if task == "translation" else "document"
     seen: dict[str, dict[str, Any]] = {}
     for row in rows:
-        if len(row[target]) <= 60 and len(row[source]) <= 160:
+        if len(row[target]) <= 60 and len(row[source]) <= 120:
             seen.setdefault(f"{row[source]}/{row.get('language')}", row)
     found = list(seen.values())
     chosen = found[:: len(found) // ROWS][:ROWS]
