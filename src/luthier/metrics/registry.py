@@ -137,7 +137,7 @@ METRICS: dict[str, Metric] = {
         _of_matches("relations", "micro_recall", "Relation recall", "关系召回率"),
         _of_matches("relations", "macro_f1", "Relation F1, mean over labels", "关系 F1（各标签平均）"),
         _of_extracts("answer_f1", "Answer F1", "答案 F1"),
-        _of_extracts("answer_exact", "Exact match", "完全匹配"),
+        _of_extracts("answer_exact", "Exact answers", "答案完全匹配"),
         _of_extracts("answerable_f1", "F1 where there is an answer", "有答案时的 F1"),
         _of_extracts("unanswerable_exact", "No answer where there is none", "无答案时的正确率"),
         _of_ranking("mrr", "Mean reciprocal rank", "平均倒数排名"),
