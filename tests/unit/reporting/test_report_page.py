@@ -190,9 +190,9 @@ def test_a_block_of_an_unknown_kind_is_named_and_harms_nothing() -> None:
 
 
 def test_a_headline_that_no_registry_knows_and_undefined_numbers_are_shown() -> None:
-    metrics = {"bleu": MetricValue(value=31.4), "other": MetricValue(value=None)}
-    text = Page(render(bare(headline="bleu", metrics=metrics))).text
-    assert "bleu 31.400 on 2,117 test rows." in text
+    metrics = {"meteor": MetricValue(value=31.4), "other": MetricValue(value=None)}
+    text = Page(render(bare(headline="meteor", metrics=metrics))).text
+    assert "meteor 31.400 on 2,117 test rows." in text
     assert "other \u2013" in text
 
 
