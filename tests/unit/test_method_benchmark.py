@@ -75,7 +75,7 @@ def test_a_chat_model_is_trained_by_the_method_of_each_recipe_that_goes_with_it(
     for name in names[1:]:
         path, overrides = source("support-chat", name)
         project = read_project(path, overrides=overrides).project
-        assert project.name == "support-chat"
+        assert project.name == "chat"
         assert project.method == read_project(METHOD_RECIPES / f"{name}.yaml").project.method
         rates.add(project.train.learning_rate)
     assert len(rates) > 3
