@@ -28,7 +28,7 @@ demo: $(RUNTIME)  ## fetch the sample model and data, then check, train, evaluat
 test: $(TOOLS)  ## run all tests: unit, integration, slow (sample models and data), browser where there is a Chromium
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-test-all: $(TOOLS)  ## the same, with every combination of task, method and model family that is not refused
+test-all: $(TOOLS)  ## the same and the long ones: every combination of task, method and family, real recipes
 	LUTHIER_EVERY_CELL=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
 
 check: $(TOOLS)  ## format, lint, types, import direction, generated docs up to date

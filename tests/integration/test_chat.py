@@ -198,7 +198,7 @@ def test_an_encoder_is_refused_with_the_types_that_can(
     arguments = ["run", str(place / "chat.yaml"), "--run-dir", str(place / "x"), "--set", f"model.id={tiny_model}"]
     assert main(arguments) == 2
     assert (
-        'must be of a type that can carry a language-model head (gpt2, llama, qwen2); got "bert"'
+        'must be of a type that can carry a language-model head (gpt2, llama, qwen2, qwen3); got "bert"'
         in capsys.readouterr().err
     )
 

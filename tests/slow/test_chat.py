@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +28,15 @@ PROMPTS = 40
 
 @pytest.fixture(scope="module")
 def result(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """The recipe on its first 400 rows, one epoch, with drawn answers."""
+    """The recipe on its first 400 rows, one epoch."""
+    return trained(tmp_path_factory.mktemp("chat") / "run", FEWER)
+
+
+def trained(run: Path, changes: Sequence[str]) -> dict[str, Any]:
     samples.fetch("smollm2")
     samples.fetch("support-chat")
-    run = tmp_path_factory.mktemp("chat") / "run"
     command = [sys.executable, "-m", "luthier", "run", str(RECIPE), "--run-dir", str(run), "--json"]
-    for change in (*FEWER, DRAWN):
+    for change in changes:
         command += ["--set", change]
     done = subprocess.run(command, capture_output=True, text=True, timeout=1500, check=False)
     assert done.returncode == 0, done.stderr
@@ -41,7 +45,7 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def questions(number: int) -> list[str]:
-    """Return questions that training did not have: the last ones in English."""
+    """Return the last questions in English; training reads the first 400 rows."""
     table = open_arrow(samples.path("support-chat").file)
     rows = zip(table.column("question").to_pylist(), table.column("language").to_pylist(), strict=True)
     return list(dict.fromkeys(text for text, language in rows if language == "en"))[-number:]
@@ -62,21 +66,39 @@ def test_the_bundle_is_plain_transformers_and_answers_the_same_everywhere(
     found = luthier.verify(result["bundle"])
     assert found.plain_difference is not None
     assert found.plain_difference < 1e-4
+    answers = [row["completion"] for row in predicted(result, questions(4), tmp_path)]
+    assert all(answers)
+    assert_served(result, questions(4), answers)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+@pytest.mark.fetches
+def test_drawn_answers_end_by_themselves_and_are_streamed_as_predicted(tmp_path: Path) -> None:
+    result = trained(tmp_path / "run", (*FEWER, DRAWN))
     asked = questions(PROMPTS)
-    path, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
-    path.write_text("".join(json.dumps({"question": text}) + "\n" for text in asked), encoding="utf-8")
-    assert main(["predict", result["bundle"], str(path), "-o", str(out)]) == 0
-    rows = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+    rows = predicted(result, asked, tmp_path)
     answers = [row["completion"] for row in rows]
     assert sum(row["finish"] == "end" for row in rows) >= 0.9 * PROMPTS
     assert len(set(answers)) > PROMPTS // 2
+    assert_served(result, asked[:4], answers[:4])
+
+
+def predicted(result: dict[str, Any], asked: list[str], folder: Path) -> list[dict[str, Any]]:
+    path, out = folder / "in.jsonl", folder / "out.jsonl"
+    path.write_text("".join(json.dumps({"question": text}) + "\n" for text in asked), encoding="utf-8")
+    assert main(["predict", result["bundle"], str(path), "-o", str(out)]) == 0
+    return [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+
+
+def assert_served(result: dict[str, Any], asked: list[str], answers: list[str]) -> None:
+    """Assert that HTTP answers as the command line did, whole and streamed."""
     with TestClient(create_app(luthier.load(result["bundle"]))) as client:
-        body = {"inputs": [{"question": text} for text in asked[:4]]}
+        body = {"inputs": [{"question": text} for text in asked]}
         served = client.post("/v1/predict", json=body).json()["predictions"]
-        assert [one["completion"] for one in served] == answers[:4]
-        for number in range(2):
-            events = client.post("/v1/stream", json={"inputs": body["inputs"][number : number + 1]}).text.split("\n\n")
-            pieces = [json.loads(event.removeprefix("data: ")) for event in events if event]
-            assert "".join(piece["text"] for piece in pieces[:-1]) == answers[number]
-            assert pieces[-1]["prediction"]["completion"] == answers[number]
+        assert [one["completion"] for one in served] == answers
+        events = client.post("/v1/stream", json={"inputs": body["inputs"][:1]}).text.split("\n\n")
+        pieces = [json.loads(event.removeprefix("data: ")) for event in events if event]
+        assert "".join(piece["text"] for piece in pieces[:-1]) == answers[0]
+        assert pieces[-1]["prediction"]["completion"] == answers[0]
         assert len(pieces) > 2

@@ -47,6 +47,8 @@ def fetched() -> None:
         samples.fetch(name)
 
 
+@pytest.mark.long
+@pytest.mark.timeout(3600)
 def test_an_embedding_finds_answers_better_than_before_training(tmp_path: Path) -> None:
     """Few rows to learn from, so that this shows the way, not the quality: docs/tasks has that."""
     result = run("embedding", tmp_path / "run", "train.epochs=1", "model.max_length=24")
@@ -66,6 +68,8 @@ def test_an_embedding_finds_answers_better_than_before_training(tmp_path: Path) 
     assert question @ answer > question @ other
 
 
+@pytest.mark.long
+@pytest.mark.timeout(3600)
 def test_a_reranker_and_a_classifier_of_pairs_end_in_verified_bundles(tmp_path: Path) -> None:
     few = ("train.epochs=1", "model.max_length=16", "data.limit=800")
     ranked = run("reranking", tmp_path / "ranked", *few)

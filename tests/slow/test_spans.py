@@ -40,6 +40,8 @@ def served(name: str, recipe: str, folder: Path, epochs: int) -> tuple[list[dict
     return rows, [one.as_dict() for one in luthier.load(folder / "run" / "bundle").predict(rows)]
 
 
+@pytest.mark.long
+@pytest.mark.timeout(3600)
 def test_synthetic_questions_are_learnt_by_heart(tmp_path: Path) -> None:
     rows, answers = served("synthetic-questions", "question-answering", tmp_path, 24)
     truth = [[one["text"] for one in json.loads(row["answers"])] for row in rows]
@@ -47,6 +49,8 @@ def test_synthetic_questions_are_learnt_by_heart(tmp_path: Path) -> None:
     assert sum(right) >= 0.95 * ROWS
 
 
+@pytest.mark.long
+@pytest.mark.timeout(3600)
 def test_synthetic_relations_are_learnt_by_heart(tmp_path: Path) -> None:
     rows, answers = served("synthetic-relations", "relation-extraction", tmp_path, 16)
     right = [answer["label"] == row["relation"] for answer, row in zip(answers, rows, strict=True)]

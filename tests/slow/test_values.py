@@ -36,6 +36,8 @@ def recipe(name: str, sample: str, folder: Path) -> dict[str, Any]:
     return values
 
 
+@pytest.mark.long
+@pytest.mark.timeout(3600)
 def test_ratings_are_predicted_better_than_by_words(tmp_path: Path) -> None:
     result = recipe("regression", "movie-reviews", tmp_path)
     evaluation = luthier.RunResult(result).evaluation()
@@ -48,6 +50,8 @@ def test_ratings_are_predicted_better_than_by_words(tmp_path: Path) -> None:
     assert luthier.verify(result["bundle"]).plain_difference is not None
 
 
+@pytest.mark.long
+@pytest.mark.timeout(3600)
 def test_readings_are_predicted_better_than_by_words(tmp_path: Path) -> None:
     result = recipe("multi-label", "movie-readings", tmp_path)
     evaluation = luthier.RunResult(result).evaluation()

@@ -41,6 +41,8 @@ def fixed(task: str, folder: Path) -> tuple[Path, list[dict[str, Any]]]:
     return path, chosen
 
 
+@pytest.mark.long
+@pytest.mark.timeout(3600)
 @pytest.mark.fetches
 @pytest.mark.parametrize("task", DATA)
 def test_rows_are_learnt_by_heart_and_served(task: str, tmp_path: Path) -> None:
