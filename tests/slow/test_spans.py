@@ -43,7 +43,7 @@ def served(name: str, recipe: str, folder: Path, epochs: int) -> tuple[list[dict
 @pytest.mark.long
 @pytest.mark.timeout(3600)
 def test_synthetic_questions_are_learnt_by_heart(tmp_path: Path) -> None:
-    rows, answers = served("synthetic-questions", "question-answering", tmp_path, 24)
+    rows, answers = served("synthetic-questions", "question-answering", tmp_path, 18)
     truth = [[one["text"] for one in json.loads(row["answers"])] for row in rows]
     right = [a["answer"] in t if t else a["answer"] is None for a, t in zip(answers, truth, strict=True)]
     assert sum(right) >= 0.95 * ROWS
@@ -52,7 +52,7 @@ def test_synthetic_questions_are_learnt_by_heart(tmp_path: Path) -> None:
 @pytest.mark.long
 @pytest.mark.timeout(3600)
 def test_synthetic_relations_are_learnt_by_heart(tmp_path: Path) -> None:
-    rows, answers = served("synthetic-relations", "relation-extraction", tmp_path, 16)
+    rows, answers = served("synthetic-relations", "relation-extraction", tmp_path, 14)
     right = [answer["label"] == row["relation"] for answer, row in zip(answers, rows, strict=True)]
     assert sum(right) >= 0.95 * ROWS
 
