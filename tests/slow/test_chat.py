@@ -18,7 +18,7 @@ from luthier.cli import main
 from luthier.data.rows import open_arrow
 from luthier.serving.app import create_app
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 ROOT = Path(__file__).parents[2]
 RECIPE = ROOT / "recipes" / "chat.yaml"
 FEWER = ("data.limit=400", "train.epochs=1", "evaluate.answers=8", "check.steps=1", "bundle.golden_examples=4")
