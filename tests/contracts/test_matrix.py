@@ -113,7 +113,7 @@ def test_it_learns_a_batch_and_is_saved_and_loaded_the_same(
     task: str, method: str, family: str, shelf: Path, tmp_path: Path
 ) -> None:
     found = learn(project_of(task, family, shelf), settings(method, family), tmp_path)
-    assert min(found.losses) < found.losses[0], "the loss of one batch did not fall"  # one rate does not suit all
+    assert np.mean(found.losses[-3:]) < found.losses[0], "the loss of one batch did not fall"
     prepared, predictor = found.prepared, found.predictor
     after = predictor.outputs(*prepared.part("test"))
     assert found.outputs.keys() == after.keys()

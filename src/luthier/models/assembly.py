@@ -33,6 +33,14 @@ DROPOUT_KEYS = (
     "attn_pdrop",
     "embd_pdrop",
     "resid_pdrop",
+    "activation_dropout",
+    "classifier_dropout_prob",
+    "cls_dropout",
+    "dropout_rate",
+    "embedding_dropout",
+    "mlp_dropout",
+    "pooler_dropout",
+    "summary_last_dropout",
 )
 
 
