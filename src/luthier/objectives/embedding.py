@@ -1,6 +1,6 @@
 r"""Losses on the cosines between the texts of a step's rows.
 
-With the text \(a_i\), its positive \(p_i\), a negative \(n_i\) where rows have one, cosine \(c\) and distance
+With the text \(a_i\), its positive \(p_i\), its negatives \(n_{ij}\) where rows have some, cosine \(c\) and distance
 \(d = 1 - c\):
 
 - multiple-negatives: cross-entropy of \(s\,c(a_i, \cdot)\) over all positives and negatives of the step, the right one
@@ -8,7 +8,8 @@ With the text \(a_i\), its positive \(p_i\), a negative \(n_i\) where rows have 
   be right for \(a_i\), a positive equal to its own or that of an equal text, is no wrong answer and is left out.
 - cosine: \((c(a_i, p_i) - y_i)^2\) for a score \(y_i\).
 - contrastive: \(y d^2 + (1 - y) \max(0, m - d)^2\) for \(y_i\) of 0 or 1 (Hadsell et al. 2006).
-- triplet: \(\max(0, d(a_i, p_i) - d(a_i, n_i) + m)\) (Schroff et al. 2015). Deviation: cosine distance.
+- triplet: the mean over \(j\) of \(\max(0, d(a_i, p_i) - d(a_i, n_{ij}) + m)\) (Schroff et al. 2015). Deviation: cosine
+  distance.
 
 References: Henderson et al. 2017, Efficient Natural Language Response Suggestion for Smart Reply; Hadsell, Chopra and
 LeCun 2006, Dimensionality Reduction by Learning an Invariant Mapping; Schroff, Kalenichenko and Philbin 2015, FaceNet.
@@ -75,7 +76,8 @@ class EmbeddingLoss:
             known = known_answers(*keys)
             values = multiple_negatives(text, torch.cat((positive, negative)), known, self.scale)
         elif loss == "triplet":
-            values = triplet(text, positive, negative, self.margin)
+            row = (part == TEXT).cumsum(dim=0)[part == NEGATIVE] - 1
+            values = triplet(text, positive, negative, row, self.margin)
         else:
             score = batch["score"][part == TEXT].float()
             near = F.cosine_similarity(text, positive)
@@ -119,6 +121,16 @@ def contrastive(cosine: Tensor, label: Tensor, margin: float) -> Tensor:
     return label * distance**2 + (1 - label) * F.relu(margin - distance) ** 2
 
 
-def triplet(text: Tensor, positive: Tensor, negative: Tensor, margin: float) -> Tensor:
-    """Return (B,) by how much the positive is not nearer than the negative by a margin."""
-    return F.relu(F.cosine_similarity(text, negative) - F.cosine_similarity(text, positive) + margin)
+def triplet(text: Tensor, positive: Tensor, negative: Tensor, row: Tensor, margin: float) -> Tensor:
+    """Return (B,) by how much the positive is not nearer than the negatives by a margin, the mean of a row's.
+
+    Args:
+        text: (B, H).
+        positive: (B, H).
+        negative: (K, H), at least one for each text.
+        row: (K,) whose negative each is.
+        margin: in cosine distance.
+    """
+    near = F.cosine_similarity(text, positive)
+    short = F.relu(F.cosine_similarity(text[row], negative) - near[row] + margin)
+    return short.new_zeros(len(text)).index_add(0, row, short) / torch.bincount(row, minlength=len(text))

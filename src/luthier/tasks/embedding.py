@@ -15,7 +15,7 @@ from luthier.data.features import FeatureBlock
 from luthier.data.text import TextEncoder
 from luthier.errors import DataError
 from luthier.tasks.base import BaseTask, Calibration, CellError, HeadSpec, Role, Scored, Targets, text_cell
-from luthier.tasks.cells import number_cell, text_key
+from luthier.tasks.cells import json_cell, number_cell, text_key
 from luthier.tasks.encoding import text_block
 
 TEXT, POSITIVE, NEGATIVE = 0, 1, 2  # which text of its row a feature is
@@ -78,8 +78,8 @@ class Vector:
 class Embedding(BaseTask):
     """A vector for each text (a bi-encoder).
 
-    In training a row is two features, its text and its positive, or three with a negative. When predicting it is one:
-    `text`, which is a query unless `kind` says passage.
+    In training a row is two features, its text and its positive, and one for each of its negatives. When predicting it
+    is one: `text`, which is a query unless `kind` says passage.
     """
 
     name: ClassVar[str] = "embedding"
@@ -113,9 +113,11 @@ class Embedding(BaseTask):
             raise DataError(f"data.columns.{unread[0]} must be absent: the loss {loss} does not read it.", fix=fix)
 
     def input_cell(self, role: str, value: Any) -> Any:
-        """Return a text, a score as a number, or a kind."""
+        """Return a text, a text or several as negatives, a score as a number, or a kind."""
         if role == "score":
             return self._score(value)
+        if role == "negative":
+            return self._negatives(value)
         if role != "kind":
             return text_cell(value)
         if value is None or value == "":
@@ -123,6 +125,15 @@ class Embedding(BaseTask):
         if value not in KINDS:
             raise CellError(f"must be one of {', '.join(KINDS)}; got {value!r}")
         return value
+
+    def _negatives(self, value: Any) -> str | list[str]:
+        """Return one text, or the texts of a list."""
+        found = json_cell(value)
+        if not isinstance(found, list):
+            return text_cell(value)
+        if not found:
+            raise CellError("must have at least one text; got an empty list")
+        return [text_cell(one) for one in found]
 
     def _score(self, value: Any) -> float:
         found = number_cell(value)
@@ -147,11 +158,11 @@ class Embedding(BaseTask):
         kinds = columns.get("kind") or [KINDS[0]] * len(rows)
         query = [self._prefix(kind or KINDS[0]) + text for kind, text in zip(kinds, columns["text"], strict=True)]
         if target is None:
-            return self._block(rows, [query], encoder)
+            return self._block(rows, [[one] for one in query], encoder)
         passage = self.options.passage_prefix
-        texts = [query, [passage + text for text in columns["positive"]]]
-        if "negative" in columns:
-            texts.append([passage + text for text in columns["negative"]])
+        texts = [[one, passage + positive] for one, positive in zip(query, columns["positive"], strict=True)]
+        for row, cell in zip(texts, columns.get("negative", ()), strict=False):
+            row += [passage + text for text in ([cell] if isinstance(cell, str) else cell)]
         return self._block(rows, texts, encoder, columns.get("score"))
 
     def _prefix(self, kind: str) -> str:
@@ -164,15 +175,16 @@ class Embedding(BaseTask):
         encoder: TextEncoder,
         score: Sequence[float] | None = None,
     ) -> FeatureBlock:
-        """Return features from the texts of each part, row by row."""
-        flat = [text for row in zip(*texts, strict=True) for text in row]
+        """Return features from each row's texts: text, positive, negatives."""
+        sizes = [len(row) for row in texts]
+        flat = [text for row in texts for text in row]
         scalar = {
-            "part": np.tile(np.arange(len(texts)), len(rows)),
+            "part": np.concatenate([np.minimum(np.arange(size), NEGATIVE) for size in sizes]),
             "key": np.fromiter(map(text_key, flat), np.int64, len(flat)),
         }
         if score is not None:
-            scalar["score"] = np.repeat(np.asarray(score, np.float64), len(texts))
-        return text_block(np.repeat(rows, len(texts)), encoder.encode(flat), encoder, scalar)
+            scalar["score"] = np.repeat(np.asarray(score, np.float64), sizes)
+        return text_block(np.repeat(rows, sizes), encoder.encode(flat), encoder, scalar)
 
     def head(self, targets: Targets) -> HeadSpec:
         """Return the head that pools and normalises."""

@@ -96,6 +96,21 @@ def test_triplet() -> None:
     assert loss_of(model, batch, loss="triplet", margin=0.7) == pytest.approx(expected, rel=1e-5)
 
 
+def test_triplet_takes_the_mean_of_a_rows_negatives() -> None:
+    """Row 0 has two negatives, row 1 has one."""
+    vectors = np.random.default_rng(3).normal(size=(7, 4))
+    model = Given(torch.tensor(vectors, dtype=torch.float32))
+    batch = {"part": torch.tensor([0, 1, 2, 2, 0, 1, 2]), "key": torch.arange(7)}
+    short = [
+        max(0.0, cosine(vectors[[text]], vectors[[negative]])[0] - cosine(vectors[[text]], vectors[[right]])[0] + 0.7)
+        for text, right, negative in ((0, 1, 2), (0, 1, 3), (4, 5, 6))
+    ]
+    expected = (short[0] + short[1]) / 2 + short[2]
+    total, weight = EmbeddingLoss(loss="triplet", margin=0.7).step(model, batch)["loss"]
+    assert total.item() == pytest.approx(expected, rel=1e-5)
+    assert weight.item() == 2
+
+
 def test_settings_of_classes_are_refused() -> None:
     with pytest.raises(TrainingError, match=r"train\.class_weights must be absent for embeddings"):
         EmbeddingLoss(class_weights=[1.0, 1.0])

@@ -134,11 +134,19 @@ def test_a_loss_with_its_columns_is_not(loss: str, extra: list[str]) -> None:
         ("contrastive", "score", 0.5, "must be 0 or 1 for the loss contrastive"),
         ("auto", "kind", "document", "must be one of query, passage; got 'document'"),
         ("auto", "negative", " ", "is empty"),
+        ("auto", "negative", "[]", "must have at least one text"),
+        ("auto", "negative", ["a", ""], "is empty"),
     ],
 )
 def test_other_cells_are_refused(loss: str, role: str, cell: Any, message: str) -> None:
     with pytest.raises(CellError, match=message):
         Embedding(EmbeddingSettings(loss=loss)).input_cell(role, cell)
+
+
+def test_a_negative_is_a_text_or_several() -> None:
+    task = Embedding()
+    assert task.input_cell("negative", "one") == "one"
+    assert task.input_cell("negative", '["one", "two"]') == ["one", "two"]
 
 
 def test_prefixes_go_by_kind() -> None:
