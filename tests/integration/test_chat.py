@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -190,6 +191,38 @@ def test_packed_training_learns_and_serves(tmp_path: Path, home: Path, capsys: p
     found = asked(capsys, "run", str(path), "--run-dir", str(tmp_path / "run"), "--set", change, "--json")
     assert found["test"]["perplexity"] < 0.5 * found["baseline"]["untuned"]["perplexity"]
     assert luthier.verify(found["bundle"]).plain_difference < 1e-4
+
+
+def turns(*texts: str) -> list[dict[str, str]]:
+    return [{"role": ("user", "assistant")[i % 2], "content": text} for i, text in enumerate(texts)]
+
+
+def test_conversations_of_several_turns(tmp_path: Path, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One column holds whole conversations: the last answer is learnt, what comes before it is the prompt."""
+    path = chat_project(tmp_path, build_decoder(tmp_path / "model"))
+    pairs = questions(120)
+    talks = [turns(*pairs[i - 1], *pair) for i, pair in enumerate(pairs)]
+    (tmp_path / "chat.jsonl").write_text("".join(json.dumps({"messages": talk}) + "\n" for talk in talks))
+    changes = ["data.train=chat.jsonl", "data.columns={prompt: messages, completion: messages}", "train.epochs=1"]
+    options = [part for change in changes for part in ("--set", change)]
+    assert main(["check", str(path), "--show-batch", *options]) == 0
+    shown = capsys.readouterr().out
+    rows = [row.partition("⟦") for row in shown.split("chat.jsonl:")[1:]]
+    assert rows
+    for before, _, after in rows:
+        assert (before.count("<start>user"), before.count("<start>assistant")) == (2, 2)
+        assert re.match(r"[a-z]+!<end>⟧", after)
+    found = asked(capsys, "run", str(path), "--run-dir", str(tmp_path / "run"), *options, "--json")
+    predictor = luthier.load(found["bundle"])
+    talk = turns("start on tea?", "tea!", "then on milk?")
+    (answer,) = predictor.predict([{"messages": talk}])
+    assert [*predictor.predict([{"messages": [*talk, *turns("", "left out")[1:]]}])] == [answer]
+    with TestClient(create_app(predictor)) as client:
+        sent = client.post("/v1/predict", json={"inputs": [{"messages": talk}]}).json()
+        assert sent["predictions"][0]["completion"] == answer.as_dict()["completion"]
+        wrong = client.post("/v1/predict", json={"inputs": [{"messages": turns("a")[::-1] * 2}]})
+        assert wrong.status_code == 422
+        assert "message 1 must be of the role assistant; got 'user'" in wrong.json()["error"]["message"]
 
 
 def test_an_encoder_is_refused_with_the_types_that_can(

@@ -6,6 +6,7 @@ A table that is None is not checked.
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from functools import cache
@@ -28,10 +29,12 @@ class Roles:
     Attributes:
         required: roles that `data.columns` must name.
         optional: roles that it may name.
+        shared: roles that one column may play together; any other column plays one role.
     """
 
     required: tuple[str, ...]
     optional: tuple[str, ...] = ()
+    shared: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -203,15 +206,31 @@ def _check_sample(document: Document, path: Path, value: Any, samples: Collectio
 
 
 def _check_roles(document: Document, project: Mapping[str, Any], names: Names) -> None:
-    found = _name_in(project.get("task"))
+    task = _name_in(project.get("task"))
     columns = _block(project, "data").get("columns")
-    if found is None or found[0] not in names.roles or not isinstance(columns, Mapping):
+    if not isinstance(columns, Mapping):
         return
-    roles = names.roles[found[0]]
+    roles = None if task is None else names.roles.get(task[0])
+    _check_apart(document, columns, () if roles is None else roles.shared)
+    if roles is not None and task is not None:
+        _check_known(document, columns, task[0], roles)
+
+
+def _check_apart(document: Document, columns: Mapping[str, Any], shared: Collection[str]) -> None:
+    players: dict[str, set[str]] = defaultdict(set)
+    for role, column in columns.items():
+        players[str(column)].add(role)
+    repeated = sorted(column for column, own in players.items() if len(own) > 1 and not own <= {*shared})
+    if repeated:
+        got = f"{', '.join(repeated)} more than once"
+        document.add_problem(("data", "columns"), must_be("a different column for each role", None, words=got))
+
+
+def _check_known(document: Document, columns: Mapping[str, Any], task: str, roles: Roles) -> None:
     allowed = (*roles.required, *roles.optional)
     for role in columns:
         if role not in allowed:
-            message = f"unknown role of {found[0]}. It has {or_list(allowed)}."
+            message = f"unknown role of {task}. It has {or_list(allowed)}."
             document.add_problem(("data", "columns", role), f"{message} {did_you_mean(nearest(role, allowed))}".strip())
     for role in roles.required:
         if role not in columns:

@@ -197,16 +197,6 @@ class DataSpec(Block):
         description="Read only the first rows of each source, for a quick try; null reads all.",
     )
 
-    @field_validator("columns")
-    @classmethod
-    def _columns_differ(cls, value: Mapping[str, str] | None) -> Mapping[str, str] | None:
-        if value is None:
-            return None
-        repeated = sorted({column for column in value.values() if list(value.values()).count(column) > 1})
-        if repeated:
-            raise wrong("a different column for each role", got=f"{', '.join(repeated)} more than once")
-        return value
-
     @field_validator("labels")
     @classmethod
     def _labels_fit(cls, value: Any) -> Any:

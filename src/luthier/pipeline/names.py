@@ -23,6 +23,7 @@ def known_names() -> Names:
             name: Roles(
                 required=tuple(role.name for role in task.roles if role.required),
                 optional=tuple(role.name for role in task.roles if not role.required),
+                shared=tuple(role.name for role in task.roles if role.shared),
             )
             for name, task in TASKS.items()
         },

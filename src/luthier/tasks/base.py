@@ -28,12 +28,14 @@ class Role:
         required: whether training needs it.
         training: whether it is read beside the target in training alone: predictions do without it, and it says nothing
             about which rows are the same.
+        shared: whether one column may play it together with the other roles of this kind.
     """
 
     name: str
     target: bool = False
     required: bool = True
     training: bool = False
+    shared: bool = False
 
     @property
     def asked(self) -> bool:

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from typing import Any, NoReturn
 
 from luthier.data.text import TextEncoder
 from luthier.errors import ModelError
+from luthier.tasks.base import CellError, text_cell
+from luthier.tasks.cells import json_cell
 
+Message = Mapping[str, str]
+Prompt = str | Sequence[Message]
+"""What an answer is to: a text, or a conversation whose last message is the user's."""
+
+SYSTEM, USER, ASSISTANT = "system", "user", "assistant"
 PLACE = "{prompt}"
 NAMED = {"plain": PLACE, "instruction": f"### Instruction:\n{PLACE}\n\n### Response:\n"}
 CHAT = "chat"
@@ -44,13 +52,14 @@ class Template:
         self.chat = setting == CHAT
         self.text = NAMED.get(setting, setting)
 
-    def render(self, prompt: str) -> str:
+    def render(self, prompt: Prompt) -> str:
         """Return the text that the completion follows.
 
         Raises:
             ModelError: the chat template has no place for an answer, or fails.
         """
         if not self.chat:
+            assert isinstance(prompt, str), "only a chat template can write a conversation"
             return self.text.replace(PLACE, prompt)
         whole = self._rendered(prompt, answer=True)
         asked = self._rendered(prompt, answer=False)
@@ -79,14 +88,14 @@ class Template:
         """Whether the tokenizer's own start token comes before the text; chat templates write theirs themselves."""
         return not self.chat
 
-    def _rendered(self, prompt: str, *, answer: bool) -> str:
+    def _rendered(self, prompt: Prompt, *, answer: bool) -> str:
         import jinja2
 
-        messages = [{"role": "user", "content": prompt}]
-        if self.system is not None:
-            messages.insert(0, {"role": "system", "content": self.system})
+        messages = [_message(USER, prompt)] if isinstance(prompt, str) else list(prompt)
+        if self.system is not None and messages[0]["role"] != SYSTEM:
+            messages.insert(0, _message(SYSTEM, self.system))
         if answer:
-            messages.append({"role": "assistant", "content": MARK})
+            messages.append(_message(ASSISTANT, MARK))
         tokens = {kind: self.encoder.special_token(kind) for kind in TOKENS}
         try:
             text = self._compiled.render(messages=messages, add_generation_prompt=not answer, **tokens)
@@ -110,6 +119,35 @@ class Template:
         environment.globals["raise_exception"] = _refuse
         environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
         return environment.from_string(self.encoder.chat_template or "")
+
+
+def conversation(value: Any) -> list[Message] | None:
+    """Return the messages of a cell that holds a list of them, as a list or as JSON text; None for any other cell.
+
+    Raises:
+        CellError: one of them has no role that is known, no text, or not its turn.
+    """
+    found = json_cell(value)
+    if not isinstance(found, list) or not all(isinstance(one, Mapping) for one in found):
+        return None
+    if not found:
+        raise CellError("must have at least one message; got an empty list")
+    messages: list[Message] = []
+    for number, one in enumerate(found):
+        role = one.get("role")
+        first = not messages or messages[-1]["role"] == SYSTEM
+        turns = {USER} | ({SYSTEM} if not messages else set()) if first else {USER, ASSISTANT} - {messages[-1]["role"]}
+        if role not in turns:
+            raise CellError(f"message {number} must be of the role {' or '.join(sorted(turns))}; got {role!r}")
+        try:
+            messages.append(_message(role, text_cell(one.get("content"))))
+        except CellError as error:
+            raise CellError(f"message {number}: content {error}") from None
+    return messages
+
+
+def _message(role: str, content: str) -> Message:
+    return {"role": role, "content": content}
 
 
 def _json(value: Any, indent: int | None = None) -> str:

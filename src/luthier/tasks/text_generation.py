@@ -12,8 +12,19 @@ from numpy.typing import NDArray
 from luthier.data.features import FeatureBlock, Field
 from luthier.data.text import TextEncoder
 from luthier.tasks.answering import AnswerSettings, Completion, about, completions
-from luthier.tasks.base import BaseTask, Calibration, Decoding, HeadSpec, Role, Scored, Segment, Targets
-from luthier.tasks.templates import CHAT, NAMED, PLACE, Template
+from luthier.tasks.base import (
+    BaseTask,
+    Calibration,
+    CellError,
+    Decoding,
+    HeadSpec,
+    Role,
+    Scored,
+    Segment,
+    Targets,
+    text_cell,
+)
+from luthier.tasks.templates import ASSISTANT, CHAT, NAMED, PLACE, SYSTEM, USER, Message, Prompt, Template, conversation
 
 
 @dataclass(frozen=True)
@@ -50,16 +61,45 @@ class TextGeneration(BaseTask):
 
     A row is one feature: the prompt in its template, the completion and the end token. `label_mask` is 1 on the tokens
     that are learnt: completion and end. Without a completion (predicting) a feature is the prompt alone.
+
+    A prompt is a text or a conversation (a list of messages, each with role and content). A conversation that ends with
+    the assistant's message is the prompt before it, and as a completion that message: one column can be both.
     """
 
     name: ClassVar[str] = "text-generation"
     settings: ClassVar[type] = GenerationSettings
-    roles: ClassVar[tuple[Role, ...]] = (Role("prompt"), Role("completion", target=True))
+    roles: ClassVar[tuple[Role, ...]] = (Role("prompt", shared=True), Role("completion", target=True, shared=True))
     objective: ClassVar[str] = "causal-lm"
     evaluation: ClassVar[str] = "generation"
     headline: ClassVar[str] = "perplexity"
 
     options: GenerationSettings
+
+    def input_cell(self, role: str, value: Any) -> Prompt:
+        """Return a text, or the messages before an answer."""
+        messages = conversation(value)
+        if messages is None:
+            return text_cell(value)
+        prompt = messages[:-1] if messages[-1]["role"] == ASSISTANT else messages
+        if not prompt or prompt[-1]["role"] == SYSTEM:
+            raise CellError("must have a message of the user")
+        return prompt
+
+    def target_cell(self, value: Any) -> str:
+        """Return a text, or that of a conversation's last message, which must be the assistant's."""
+        messages = conversation(value)
+        if messages is None:
+            return text_cell(value)
+        if messages[-1]["role"] != ASSISTANT:
+            raise CellError("must end with a message of the assistant")
+        return messages[-1]["content"]
+
+    def check_fit(self, inputs: Mapping[str, Any], encoder: TextEncoder) -> None:
+        """Refuse a conversation where no chat template writes it; what is too long is cut."""
+        if not isinstance(inputs["prompt"], str) and not self.template(encoder).chat:
+            raise CellError(
+                "is a conversation, which only the chat template of a model made for chat can write", "prompt"
+            )
 
     def fields(self, encoder: TextEncoder) -> dict[str, Field]:
         """Return the padding of `input_ids` and `label_mask`."""
@@ -92,15 +132,26 @@ class TextGeneration(BaseTask):
         pairs = zip(prompts, completions, strict=True)
         return _block(rows, [_example(_started(p, template), c, template) for p, c in pairs], encoder)
 
-    def _prompt(self, template: Template, text: str) -> NDArray[np.int32]:
-        """Return a prompt's ids with room for the answer; the text inside the template is shortened for it."""
+    def _prompt(self, template: Template, prompt: Prompt) -> NDArray[np.int32]:
+        """Return a prompt's ids with room for the answer.
+
+        For it a conversation forgets its oldest turns, and then the text inside the template is shortened.
+        """
         encoder = template.encoder
         room = encoder.max_length - min(self.options.max_new_tokens, encoder.max_length // 2)
-        ids = _started(encoder.ids([template.render(text)], special=template.adds_special)[0], template)
+
+        def written(one: Prompt) -> NDArray[np.int32]:
+            return _started(encoder.ids([template.render(one)], special=template.adds_special)[0], template)
+
+        ids = written(prompt)
+        while len(ids) > room and (later := _without_oldest(prompt)) is not None:
+            prompt = later
+            ids = written(prompt)
+        before, text = ([], prompt) if isinstance(prompt, str) else (list(prompt[:-1]), prompt[-1]["content"])
         while len(ids) > room and text:
             kept = len(encoder.ids([text])[0]) - (len(ids) - room)
             text = encoder.shortened(text, max(0, kept))
-            ids = _started(encoder.ids([template.render(text)], special=template.adds_special)[0], template)
+            ids = written([*before, {"role": USER, "content": text}] if before else text)
         return ids
 
     def decoding(self, encoder: TextEncoder) -> Decoding:
@@ -133,6 +184,14 @@ class TextGeneration(BaseTask):
         starts = np.flatnonzero(np.diff(mask)) + 1
         parts = zip(np.split(tokens, starts), np.split(mask, starts), strict=True)
         return [Segment(encoder.written(part), learnt=bool(own[0])) for part, own in parts if len(part)]
+
+
+def _without_oldest(prompt: Prompt) -> list[Message] | None:
+    """Return a conversation without its oldest turn and the answer to it; None where there is one turn."""
+    if isinstance(prompt, str):
+        return None
+    first = 1 if prompt[0]["role"] == SYSTEM else 0
+    return [*prompt[:first], *prompt[first + 2 :]] if len(prompt) > first + 2 else None
 
 
 def _started(ids: NDArray[np.int32], template: Template) -> NDArray[np.int32]:
