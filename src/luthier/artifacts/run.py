@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from luthier.artifacts.files import read_json, sha256_file, write_bytes_atomic, write_json_atomic
 from luthier.errors import ArtifactError
@@ -145,14 +145,26 @@ class RunDir:
         self._append("log.txt", text)
 
     def _append(self, name: str, line: str) -> None:
-        with (self.path / name).open("a", encoding="utf-8") as stream:
-            stream.write(f"{line}\n")
+        """Append a line to a file; what a kill left of a last line is cut off first."""
+        with (self.path / name).open("a+b") as stream:
+            _cut_torn_line(stream)
+            stream.write(f"{line}\n".encode())
             stream.flush()
             os.fsync(stream.fileno())
 
     def write_text(self, name: str, text: str) -> None:
         """Write a small file of the run atomically."""
         write_bytes_atomic(self.path / name, text.encode())
+
+
+def _cut_torn_line(stream: BinaryIO) -> None:
+    size = stream.seek(0, os.SEEK_END)
+    if size == 0:
+        return
+    stream.seek(size - 1)
+    if stream.read() != b"\n":
+        stream.seek(0)
+        stream.truncate(stream.read().rfind(b"\n") + 1)
 
 
 def _matches(path: Path, digest: str) -> bool:

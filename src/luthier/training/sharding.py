@@ -21,6 +21,8 @@ from luthier.training.world import DistributedWorld, from_first
 
 METHODS = ("full", "layer-decay", "freeze", "head", "bitfit")
 """The methods whose steps were shown to be those of one process (tests/unit/training/test_world.py)."""
+TYPES = ("bert", "distilbert", "electra", "gpt2", "llama", "qwen2", "roberta")
+"""Model types whose layers are one list and share no weights with what lies beside them; shown with bert."""
 
 
 def refuse_sharding(
@@ -29,7 +31,8 @@ def refuse_sharding(
     """Refuse `train.shard: fsdp` where it cannot work, before weights load.
 
     Raises:
-        TrainingError: one process, lanes, a memory budget, a method that was not shown to work, or unknown layers.
+        TrainingError: one process, lanes, a memory budget, a method that was not shown to work, or a type of model
+            whose layers are no plain list.
     """
     if processes == 1:
         raise TrainingError(
@@ -51,10 +54,10 @@ def refuse_sharding(
             f"train.shard must be none with method {method}; got fsdp.",
             fix=f"Sharded training goes with {', '.join(METHODS)}.",
         )
-    if model_type not in LAYOUTS:
+    if model_type not in TYPES:
         raise TrainingError(
-            f"train.shard must be none for {model_type} models, whose layers are not known; got fsdp.",
-            fix=f"Sharded training goes with {', '.join(LAYOUTS)}.",
+            f"train.shard must be none for {model_type} models; got fsdp.",
+            fix=f"Sharded training goes with {', '.join(TYPES)}.",
         )
 
 
