@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -243,3 +245,22 @@ def test_a_wrong_row_over_http_is_named(runs: Path) -> None:
     assert refused.status_code == 422
     assert refused.json()["error"]["where"].startswith("inputs[1]")
     assert "outside of the text" in refused.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("name", PROJECTS)
+def test_the_servers_page_shows_a_request_that_is_answered(runs: Path, name: str) -> None:
+    with TestClient(create_app(luthier.load(runs / name / "bundle"))) as client:
+        page = html.unescape(client.get("/docs").text)
+        body = re.search(r"-d '(.*)' \"\$ADDRESS", page)
+        assert body is not None
+        sent = json.loads(body[1].replace("'\\''", "'"))
+        answer = client.post("/v1/predict", json=sent)
+        assert answer.status_code == 200, answer.text
+        assert len(answer.json()["predictions"]) == 1
+
+
+@pytest.mark.parametrize(("name", "windows"), [("entities", True), ("answers", True), ("relations", False)])
+def test_the_card_says_what_happens_to_long_texts(runs: Path, name: str, windows: bool) -> None:
+    card = (runs / name / "bundle" / "README.md").read_text(encoding="utf-8")
+    assert ("they are read through windows of" in card) is windows
+    assert ("it is cut off at the" in card) is not windows

@@ -21,6 +21,7 @@ from luthier.reporting.markdown import code, fence, inline, table
 from luthier.reporting.verdict import verdict
 from luthier.reporting.words import Words, words
 from luthier.samples import SAMPLES
+from luthier.tasks import TASKS
 
 HUB_TASKS = frozenset(
     {
@@ -238,17 +239,19 @@ def _limits(manifest: BundleManifest, entry: EntryPoint, check: CheckReport, eva
     limit, side = entry.preprocess.max_length, entry.preprocess.truncation_side
     test = check.splits.get(evaluation.split)
     cut = "" if test is None else f" ({numbers.count(test.cut_rows)} of {numbers.count(test.rows)} test rows)"
+    windows = entry.task in TASKS and TASKS[entry.task].windows
     slices = list(dict.fromkeys(one.column for one in evaluation.slices))
     covered = [
         f"quality on {numbers.count(evaluation.rows)} {evaluation.split} rows from the same sources as training",
         *([f"quality on parts of them, by {', '.join(map(inline, slices))} (evaluation.json)"] if slices else []),
+        *([f"texts of any length: they are read through windows of {limit} tokens"] if windows else []),
         f"equal answers wherever it runs: golden examples are replayed at every load, in "
         f"{manifest.runtimes[0].precision} within {manifest.runtimes[0].tolerance:g}",
     ]
     uncovered = [
         "rows from elsewhere, other languages, later times, and texts written to fool it",
         "fairness between groups of people, unless a column above names them",
-        f"what stands beyond {limit} tokens: it is cut off at the {side} end{cut}",
+        *([] if windows else [f"what stands beyond {limit} tokens: it is cut off at the {side} end{cut}"]),
     ]
     return "\n".join(
         [

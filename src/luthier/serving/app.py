@@ -138,7 +138,7 @@ def _add_health(app: FastAPI, service: Service) -> None:
 
 
 def _add_pages(app: FastAPI, service: Service) -> None:
-    page = Page(title=app.title, columns=service.columns, routes=_routes(app))
+    page = Page(title=app.title, columns=service.columns, example=service.example(), routes=_routes(app))
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> Response:

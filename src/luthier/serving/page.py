@@ -6,8 +6,9 @@ import base64
 import hashlib
 import html
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 STYLE = """
 :root { color-scheme: light dark; --line: color-mix(in srgb, currentColor 25%, transparent); }
@@ -87,11 +88,13 @@ class Page:
     Args:
         title: of the page.
         columns: that the bundle reads.
+        example: a row as a client sends it, by column.
         routes: (method, path, summary) of each.
     """
 
     title: str
     columns: Sequence[str]
+    example: Mapping[str, Any]
     routes: Sequence[tuple[str, str, str]]
 
     @property
@@ -129,7 +132,7 @@ class Page:
 """
 
     def _example(self) -> str:
-        body = json.dumps({"inputs": [dict.fromkeys(self.columns, "A wonderful film.")]}, ensure_ascii=False)
+        body = json.dumps({"inputs": [self.example]}, ensure_ascii=False)
         quoted = body.replace("'", "'\\''")
         return f"curl -H 'content-type: application/json' -d '{quoted}' \"$ADDRESS/v1/predict\""
 

@@ -15,6 +15,7 @@ from luthier.serving.settings import ServeSettings
 from luthier.version import __version__
 
 WARM_UP = "A first sentence, so that the first real one does not wait."
+EXAMPLE = "A wonderful film."
 
 
 class Service:
@@ -36,6 +37,7 @@ class Service:
         self.ready = False
         names = predictor.entry.preprocess.columns
         self.columns = [names.get(role, role) for role in predictor.required]
+        self._columns = names
         self._known = {*predictor.inputs, *(names.get(role, role) for role in predictor.inputs)}
 
     def _batcher(self) -> Batcher:
@@ -54,6 +56,11 @@ class Service:
         row = self.predictor.task.probe(WARM_UP)
         await self.batcher.run_alone(lambda: self.predictor.predict([row]))
         self.ready = True
+
+    def example(self) -> dict[str, Any]:
+        """Return a made-up row as a client sends it, by column."""
+        row = self.predictor.task.probe(EXAMPLE)
+        return {self._columns.get(role, role): cell for role, cell in row.items()}
 
     async def close(self) -> None:
         """Let nothing more in, and answer what is under way."""

@@ -173,6 +173,7 @@ class Task(Protocol):
         evaluation: name in `evaluation.EVALUATIONS`.
         headline: name in `metrics.METRICS` of the metric that stands for the others.
         problem_type: Transformers' name of what a plain classification folder answers; None for any other folder.
+        windows: whether a text that is too long is read through windows; else it is cut.
     """
 
     name: ClassVar[str]
@@ -181,6 +182,7 @@ class Task(Protocol):
     evaluation: ClassVar[str]
     headline: ClassVar[str]
     problem_type: ClassVar[str | None]
+    windows: ClassVar[bool]
 
     def __init__(self, settings: Any = None) -> None:
         """Take the task's settings: an instance of its settings class, or None where it has none."""
@@ -321,6 +323,7 @@ class BaseTask:
     name: ClassVar[str]
     roles: ClassVar[tuple[Role, ...]]
     problem_type: ClassVar[str | None] = None
+    windows: ClassVar[bool] = False
 
     def __init__(self, settings: Any = None) -> None:
         kind = getattr(type(self), "settings", None)

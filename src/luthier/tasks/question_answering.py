@@ -94,6 +94,7 @@ class QuestionAnswering(BaseTask):
     objective: ClassVar[str] = "span"
     evaluation: ClassVar[str] = "extraction"
     headline: ClassVar[str] = "answer_f1"
+    windows: ClassVar[bool] = True
 
     options: AnswerSettings
 

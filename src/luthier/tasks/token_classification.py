@@ -128,6 +128,7 @@ class TokenClassification(BaseTask):
     objective: ClassVar[str] = "token-classification"
     evaluation: ClassVar[str] = "entities"
     headline: ClassVar[str] = "entity_f1"
+    windows: ClassVar[bool] = True
 
     options: TokenSettings
 
