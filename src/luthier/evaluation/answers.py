@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from luthier.artifacts.evaluation import Answer, AnswersBlock, MetricValue
 from luthier.errors import DataError
 from luthier.evaluation.evidence import Evidence, SplitEvidence
+from luthier.evaluation.measuring import measured
 from luthier.metrics.generation import AnswerScores, score_answers
-from luthier.metrics.intervals import bootstrap
-from luthier.metrics.registry import Metric, metrics_about
-from luthier.metrics.scores import IntArray, RowScores
+from luthier.metrics.registry import Metric
+from luthier.metrics.scores import IntArray
 
 TextMetric = Callable[[Sequence[str], Sequence[str]], float]
 
@@ -83,25 +83,13 @@ def write(evidence: Evidence) -> Written:
     return Written(positions, answers, truth, score_answers([one["completion"] for one in answers], truth, ended))
 
 
-def measured(scores: RowScores, about: str, evidence: Evidence) -> dict[str, MetricValue]:
-    """Return every metric about something, with its interval."""
-    return _valued(scores, metrics_about(about), evidence)
-
-
 def custom(texts: Texts, evidence: Evidence) -> dict[str, MetricValue]:
     """Return the user's own metrics, with their intervals.
 
     Raises:
         DataError: one fails, or returns no number.
     """
-    return _valued(texts, [_metric(name, function) for name, function in evidence.custom.items()], evidence)
-
-
-def _valued(scores: RowScores, metrics: Sequence[Metric], evidence: Evidence) -> dict[str, MetricValue]:
-    intervals = bootstrap(
-        scores, metrics, resamples=evidence.resamples, confidence=evidence.confidence, seed=evidence.seed
-    )
-    return {m.name: MetricValue(value=m.function(scores), interval=intervals[m.name]) for m in metrics}
+    return measured(texts, [_metric(name, function) for name, function in evidence.custom.items()], evidence)
 
 
 def _metric(name: str, function: TextMetric) -> Metric:

@@ -16,19 +16,18 @@ from luthier.artifacts.evaluation import (
     EvalReport,
     Example,
     ExamplesBlock,
-    MetricValue,
     PerClassBlock,
     PerClassRow,
     ReliabilityBin,
 )
 from luthier.evaluation.baselines import BASELINES
 from luthier.evaluation.evidence import Evidence, SplitEvidence
+from luthier.evaluation.measuring import beside, measured, report_of, validated
 from luthier.evaluation.slices import slices
 from luthier.metrics.calibration import expected_calibration_error, reliability, softmax
 from luthier.metrics.classification import confusion, per_class
-from luthier.metrics.intervals import bootstrap, paired_bootstrap
 from luthier.metrics.label_issues import find_label_issues
-from luthier.metrics.registry import METRICS, Metric, metrics_about
+from luthier.metrics.registry import metrics_about
 from luthier.metrics.scores import Scores
 from luthier.tasks.base import Prediction, Scored, Truth
 
@@ -46,22 +45,17 @@ class ClassificationEvaluation:
     ) -> dict[str, float]:
         """Return metrics of validation rows, in the order asked; an undefined one is left out."""
         scores = Scores(truth.number, softmax(scored.outputs["logits"]))
-        found = {name: METRICS[name].function(scores) for name in metrics if METRICS[name].about == "labels"}
-        return {name: value for name, value in found.items() if value is not None}
+        return validated(scores, "labels", metrics)
 
     def report(self, evidence: Evidence) -> EvalReport:
         """Return the whole evaluation on the test split, after calibration."""
         scores = self.test_scores(evidence)
-        return EvalReport(
-            task=evidence.task,
-            split=evidence.test.name,
-            rows=scores.rows,
-            weights_sha256=evidence.weights_sha256,
-            headline=evidence.headline,
-            confidence=evidence.confidence,
-            metrics=_with_intervals(scores, metrics_about("labels"), evidence),
+        return report_of(
+            evidence,
+            scores.rows,
+            metrics=measured(scores, metrics_about("labels"), evidence),
             baselines=[_baseline(name, scores, evidence) for name in evidence.baselines],
-            slices=list(slices(scores, [("label", [evidence.labels[t] for t in scores.target])], evidence)),
+            slices=slices(scores, [("label", [evidence.labels[t] for t in scores.target])], evidence),
             blocks=self.blocks(scores, evidence),
         )
 
@@ -119,30 +113,11 @@ class ClassificationEvaluation:
         return ExamplesBlock(name="label_issues", split="validation and test", total=len(found), rows=rows)
 
 
-def _with_intervals(scores: Scores, metrics: Sequence[Metric], evidence: Evidence) -> dict[str, MetricValue]:
-    intervals = bootstrap(
-        scores, metrics, resamples=evidence.resamples, confidence=evidence.confidence, seed=evidence.seed
-    )
-    return {m.name: MetricValue(value=m.function(scores), interval=intervals[m.name]) for m in metrics}
-
-
 def _baseline(name: str, scores: Scores, evidence: Evidence) -> Baseline:
     train_texts, test_texts = (_texts(split, evidence) for split in (evidence.train, evidence.test))
     probability = BASELINES[name](train_texts, evidence.train.target, test_texts, len(evidence.labels))
     simple = Scores(evidence.test.target, probability)
-    lead = paired_bootstrap(
-        simple,
-        scores,
-        METRICS[evidence.headline],
-        resamples=evidence.resamples,
-        confidence=evidence.confidence,
-        seed=evidence.seed,
-    )
-    return Baseline(
-        name=name,
-        metrics=_with_intervals(simple, metrics_about("labels"), evidence),
-        lead=MetricValue(value=lead.difference, interval=lead.interval),
-    )
+    return beside(name, simple, scores, metrics_about("labels"), evidence)
 
 
 def _texts(split: SplitEvidence, evidence: Evidence) -> list[str] | list[tuple[str, ...]]:

@@ -19,7 +19,7 @@ from luthier.artifacts.evaluation import (
 )
 from luthier.evaluation.evidence import Evidence, SplitEvidence
 from luthier.evaluation.known_names import KnownNames
-from luthier.evaluation.measuring import beside, measured
+from luthier.evaluation.measuring import beside, measured, report_of
 from luthier.evaluation.slices import slices
 from luthier.metrics.calibration import log_softmax
 from luthier.metrics.generation import CompletionScores
@@ -61,16 +61,12 @@ class EntityEvaluation:
         gold, found = _gold(evidence.test), _found(evidence.test)
         labels = _labels(evidence, gold)
         scores = match(gold, found, labels)
-        return EvalReport(
-            task=evidence.task,
-            split=evidence.test.name,
-            rows=scores.rows,
-            weights_sha256=evidence.weights_sha256,
-            headline=evidence.headline,
-            confidence=evidence.confidence,
+        return report_of(
+            evidence,
+            scores.rows,
             metrics=measured(scores, metrics_about("entities"), evidence),
             baselines=[self._names(name, scores, gold, labels, evidence) for name in evidence.baselines],
-            slices=list(slices(scores, [], evidence)),
+            slices=slices(scores, [], evidence),
             blocks=[_per_label(scores, labels), _mistakes(gold, found, evidence)],
         )
 

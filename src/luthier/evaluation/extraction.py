@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from luthier.artifacts.evaluation import Baseline, EvalReport, Example, ExamplesBlock
 from luthier.evaluation.evidence import Evidence, SplitEvidence
-from luthier.evaluation.measuring import beside, measured
+from luthier.evaluation.measuring import beside, measured, report_of
 from luthier.evaluation.slices import slices
 from luthier.evaluation.word_overlap import overlap_answer
 from luthier.metrics.calibration import log_softmax
@@ -46,16 +46,12 @@ class ExtractionEvaluation:
         """Return the whole evaluation on the test split, with the fitted threshold."""
         scores = _scores(evidence)
         own = [("answerable", ["yes" if one else "no" for one in scores.answerable])]
-        return EvalReport(
-            task=evidence.task,
-            split=evidence.test.name,
-            rows=scores.rows,
-            weights_sha256=evidence.weights_sha256,
-            headline=evidence.headline,
-            confidence=evidence.confidence,
+        return report_of(
+            evidence,
+            scores.rows,
             metrics=measured(scores, metrics_about("extracts"), evidence),
             baselines=[_overlap(name, scores, evidence) for name in evidence.baselines],
-            slices=list(slices(scores, own, evidence)),
+            slices=slices(scores, own, evidence),
             blocks=[_mistakes(scores, evidence)],
         )
 

@@ -8,13 +8,13 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from luthier.artifacts.evaluation import Baseline, EvalReport, MetricValue
-from luthier.evaluation.answers import block, custom, measured, write
+from luthier.artifacts.evaluation import Baseline, EvalReport
+from luthier.evaluation.answers import block, custom, write
 from luthier.evaluation.evidence import Evidence
+from luthier.evaluation.measuring import beside, measured, report_of, validated
 from luthier.evaluation.slices import slices
 from luthier.metrics.generation import CompletionScores
-from luthier.metrics.intervals import paired_bootstrap
-from luthier.metrics.registry import METRICS
+from luthier.metrics.registry import metrics_about
 from luthier.metrics.scores import RowScores
 from luthier.tasks.base import Prediction, Scored, Truth
 
@@ -38,20 +38,16 @@ class GenerationEvaluation:
         """Return the whole evaluation on the test split."""
         scores = completion_scores(evidence.test.outputs)
         written = write(evidence)
-        return EvalReport(
-            task=evidence.task,
-            split=evidence.test.name,
-            rows=scores.rows,
-            weights_sha256=evidence.weights_sha256,
-            headline=evidence.headline,
-            confidence=evidence.confidence,
+        return report_of(
+            evidence,
+            scores.rows,
             metrics={
-                **measured(scores, "completions", evidence),
-                **measured(written.scores, "answers", evidence),
+                **measured(scores, metrics_about("completions"), evidence),
+                **measured(written.scores, metrics_about("answers"), evidence),
                 **custom(written.texts, evidence),
             },
             baselines=[self._untuned(name, scores, evidence) for name in evidence.baselines],
-            slices=list(slices(scores, [], evidence)),
+            slices=slices(scores, [], evidence),
             blocks=[block(written, evidence)],
         )
 
@@ -67,19 +63,7 @@ class GenerationEvaluation:
         """Return the pretrained model, asked the same rows with the same template."""
         assert name == "untuned", f"{name} is no baseline of generated text"
         simple = completion_scores(evidence.untuned())
-        lead = paired_bootstrap(
-            simple,
-            scores,
-            METRICS[evidence.headline],
-            resamples=evidence.resamples,
-            confidence=evidence.confidence,
-            seed=evidence.seed,
-        )
-        return Baseline(
-            name=name,
-            metrics=measured(simple, "completions", evidence),
-            lead=MetricValue(value=lead.difference, interval=lead.interval),
-        )
+        return beside(name, simple, scores, metrics_about("completions"), evidence)
 
 
 def completion_scores(outputs: Mapping[str, NDArray[Any]]) -> CompletionScores:
@@ -90,7 +74,4 @@ def completion_scores(outputs: Mapping[str, NDArray[Any]]) -> CompletionScores:
 
 def completions_of(outputs: Mapping[str, NDArray[Any]], metrics: Sequence[str]) -> dict[str, float]:
     """Return metrics of true completions, in the order asked; others, and undefined ones, are left out."""
-    scores = completion_scores(outputs)
-    wanted = [METRICS[name] for name in metrics if METRICS[name].about == "completions"]
-    found = {metric.name: metric.function(scores) for metric in wanted}
-    return {name: value for name, value in found.items() if value is not None}
+    return validated(completion_scores(outputs), "completions", metrics)

@@ -20,7 +20,7 @@ from luthier.artifacts.evaluation import (
 )
 from luthier.evaluation.baselines import text_weights
 from luthier.evaluation.evidence import Evidence, SplitEvidence
-from luthier.evaluation.measured import lead_of, measured, values_of
+from luthier.evaluation.measuring import beside, defined, measured, report_of, validated
 from luthier.evaluation.slices import slices
 from luthier.metrics.multi_label import SetScores, per_label, sigmoid
 from luthier.metrics.thresholds import best_threshold
@@ -47,22 +47,18 @@ class MultiLabelEvaluation:
         probability = sigmoid(scored.outputs["logits"])
         true = true_sets(scored, probability.shape[1])
         limits = [best_threshold(probability[:, label], true[:, label]) for label in range(true.shape[1])]
-        return values_of(SetScores(true, probability, probability > np.asarray(limits)), ABOUT, metrics)
+        return validated(SetScores(true, probability, probability > np.asarray(limits)), ABOUT, metrics)
 
     def report(self, evidence: Evidence) -> EvalReport:
         """Return the whole evaluation on the test split, with the thresholds of validation."""
         scores = _scores(evidence, evidence.test)
         sizes = [str(int(number)) for number in scores.truth.sum(axis=1)]
-        return EvalReport(
-            task=evidence.task,
-            split=evidence.test.name,
-            rows=scores.rows,
-            weights_sha256=evidence.weights_sha256,
-            headline=evidence.headline,
-            confidence=evidence.confidence,
-            metrics=measured(scores, ABOUT, evidence),
+        return report_of(
+            evidence,
+            scores.rows,
+            metrics=measured(scores, defined(scores, ABOUT), evidence),
             baselines=[_baseline(name, scores, evidence) for name in evidence.baselines],
-            slices=list(slices(scores, [("number of labels", sizes)], evidence)),
+            slices=slices(scores, [("number of labels", sizes)], evidence),
             blocks=[_per_label(scores, evidence), _mistakes(scores, evidence)],
         )
 
@@ -112,7 +108,7 @@ def _per_label(scores: SetScores, evidence: Evidence) -> PerClassBlock:
 
 def _baseline(name: str, scores: SetScores, evidence: Evidence) -> Baseline:
     simple = {FREQUENT: _frequent_set, TFIDF: _tfidf}[name](scores, evidence)
-    return Baseline(name=name, metrics=measured(simple, ABOUT, evidence), lead=lead_of(simple, scores, evidence))
+    return beside(name, simple, scores, defined(simple, ABOUT), evidence)
 
 
 def _frequent_set(scores: SetScores, evidence: Evidence) -> SetScores:

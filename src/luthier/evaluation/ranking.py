@@ -11,13 +11,12 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from luthier.artifacts.evaluation import Baseline, EvalReport, MetricValue, RankedBlock, RankedExample
+from luthier.artifacts.evaluation import Baseline, EvalReport, RankedBlock, RankedExample
 from luthier.evaluation.evidence import Evidence, SplitEvidence
 from luthier.evaluation.lexical import LEXICAL
+from luthier.evaluation.measuring import beside, defined, measured, report_of, validated
 from luthier.evaluation.slices import slices
-from luthier.metrics.intervals import bootstrap, paired_bootstrap
 from luthier.metrics.ranking import Hits, RankingScores, ranking_scores, ranks_of, softmax_loss
-from luthier.metrics.registry import METRICS, metrics_about
 from luthier.metrics.resampling import generator
 from luthier.metrics.scores import RowScores
 from luthier.tasks.base import Prediction, Scored, Truth
@@ -78,23 +77,18 @@ class RankingEvaluation(ABC):
     ) -> dict[str, float]:
         """Return metrics of validation rows, in the order asked; an undefined one is left out."""
         scores, _ = self.ranked(scored, scored.outputs).scores()
-        found = {name: METRICS[name].function(scores) for name in metrics if METRICS[name].about == "ranking"}
-        return {name: value for name, value in found.items() if value is not None}
+        return validated(scores, "ranking", metrics)
 
     def report(self, evidence: Evidence) -> EvalReport:
         """Return the whole evaluation on the test split."""
         rows = self.ranked(evidence.test.scored, evidence.test.outputs)
         scores, first = rows.scores()
-        return EvalReport(
-            task=evidence.task,
-            split=evidence.test.name,
-            rows=scores.rows,
-            weights_sha256=evidence.weights_sha256,
-            headline=evidence.headline,
-            confidence=evidence.confidence,
-            metrics=_measured(scores, evidence),
-            baselines=[_against(name, self.simple(name, evidence), scores, evidence) for name in evidence.baselines],
-            slices=list(slices(scores, [], replace(evidence, test=_rows_of(evidence.test, first)))),
+        return report_of(
+            evidence,
+            scores.rows,
+            metrics=measured(scores, defined(scores, "ranking"), evidence),
+            baselines=[self._against(name, scores, evidence) for name in evidence.baselines],
+            slices=slices(scores, [], replace(evidence, test=_rows_of(evidence.test, first))),
             blocks=[self._worst(rows, scores, first, evidence)],
         )
 
@@ -112,6 +106,11 @@ class RankingEvaluation(ABC):
         hits = [[(int(rank), float(gain)) for rank, gain in json.loads(text)] for text in columns["hits"]]
         query, candidates = (columns[name].astype(np.int64) for name in ("query", "candidates"))
         return ranking_scores(query, hits, candidates, np.full(len(query), np.nan))[0]
+
+    def _against(self, name: str, scores: RankingScores, evidence: Evidence) -> Baseline:
+        """Return a baseline with how far the model is ahead of it, query by query."""
+        simple, _ = self.simple(name, evidence).scores()
+        return beside(name, simple, scores, defined(simple, "ranking"), evidence)
 
     def _worst(self, rows: RankedRows, scores: RankingScores, first: IntArray, evidence: Evidence) -> RankedBlock:
         """Return the queries whose right passage stands lowest."""
@@ -290,32 +289,3 @@ def _rows_of(split: SplitEvidence, rows: IntArray) -> SplitEvidence:
         return split.cells(column, rows if positions is None else rows[positions])
 
     return replace(split, tokens=split.tokens[rows], cells=cells)
-
-
-def _measured(scores: RankingScores, evidence: Evidence) -> dict[str, MetricValue]:
-    """Return the metrics that are defined, with intervals."""
-    values = {metric.name: (metric, metric.function(scores)) for metric in metrics_about("ranking")}
-    defined = {name: pair for name, pair in values.items() if pair[1] is not None}
-    intervals = bootstrap(
-        scores,
-        [metric for metric, _ in defined.values()],
-        resamples=evidence.resamples,
-        confidence=evidence.confidence,
-        seed=evidence.seed,
-    )
-    return {name: MetricValue(value=value, interval=intervals[name]) for name, (_, value) in defined.items()}
-
-
-def _against(name: str, rows: RankedRows, scores: RankingScores, evidence: Evidence) -> Baseline:
-    """Return a baseline with how far the model is ahead of it, query by query."""
-    simple, _ = rows.scores()
-    lead = paired_bootstrap(
-        simple,
-        scores,
-        METRICS[evidence.headline],
-        resamples=evidence.resamples,
-        confidence=evidence.confidence,
-        seed=evidence.seed,
-    )
-    measured = MetricValue(value=lead.difference, interval=lead.interval)
-    return Baseline(name=name, metrics=_measured(simple, evidence), lead=measured)

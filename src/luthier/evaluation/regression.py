@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from luthier.artifacts.evaluation import Baseline, Block, EvalReport, Example, ExamplesBlock, MeansBin, MeansBlock
 from luthier.evaluation.baselines import text_weights
 from luthier.evaluation.evidence import Evidence, SplitEvidence
-from luthier.evaluation.measured import lead_of, measured, values_of
+from luthier.evaluation.measuring import beside, defined, measured, report_of, validated
 from luthier.evaluation.slices import slices
 from luthier.metrics.regression import ValueScores, mean_bins
 from luthier.tasks.base import Prediction, Scored, Truth
@@ -36,21 +36,17 @@ class RegressionEvaluation:
         """Return metrics of validation rows, in the order asked; an undefined one is left out."""
         answers = [one.as_dict() for one in predictions()]
         predicted = np.asarray([answer["value"] for answer in answers])
-        return values_of(ValueScores(_values(truth), predicted), ABOUT, metrics)
+        return validated(ValueScores(_values(truth), predicted), ABOUT, metrics)
 
     def report(self, evidence: Evidence) -> EvalReport:
         """Return the whole evaluation on the test split."""
         scores = _scores(evidence, evidence.test)
-        return EvalReport(
-            task=evidence.task,
-            split=evidence.test.name,
-            rows=scores.rows,
-            weights_sha256=evidence.weights_sha256,
-            headline=evidence.headline,
-            confidence=evidence.confidence,
-            metrics=measured(scores, ABOUT, evidence),
+        return report_of(
+            evidence,
+            scores.rows,
+            metrics=measured(scores, defined(scores, ABOUT), evidence),
             baselines=[_baseline(name, scores, evidence) for name in evidence.baselines],
-            slices=list(slices(scores, [], evidence)),
+            slices=slices(scores, [], evidence),
             blocks=_blocks(scores, evidence),
         )
 
@@ -79,7 +75,7 @@ def _scores(evidence: Evidence, split: SplitEvidence) -> ValueScores:
 def _baseline(name: str, scores: ValueScores, evidence: Evidence) -> Baseline:
     predicted = {MEAN: _mean, RIDGE: _ridge}[name](scores, evidence)
     simple = ValueScores(scores.truth, predicted, scores.levels)
-    return Baseline(name=name, metrics=measured(simple, ABOUT, evidence), lead=lead_of(simple, scores, evidence))
+    return beside(name, simple, scores, defined(simple, ABOUT), evidence)
 
 
 def _mean(scores: ValueScores, evidence: Evidence) -> NDArray[np.float64]:

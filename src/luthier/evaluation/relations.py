@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from luthier.artifacts.evaluation import Baseline, EvalReport
 from luthier.evaluation.classification import ClassificationEvaluation
 from luthier.evaluation.evidence import Evidence, SplitEvidence
-from luthier.evaluation.measuring import beside, measured
+from luthier.evaluation.measuring import beside, measured, report_of
 from luthier.evaluation.slices import slices
 from luthier.metrics.matches import MatchScores
 from luthier.metrics.registry import METRICS, metrics_about
@@ -52,18 +52,12 @@ class RelationEvaluation:
         of_labels = self._labels.test_scores(evidence)
         scores = matched(of_labels.target, of_labels.predicted, len(evidence.labels), evidence.targets["none"])
         plain = [METRICS[name] for name in OF_LABELS]
-        return EvalReport(
-            task=evidence.task,
-            split=evidence.test.name,
-            rows=scores.rows,
-            weights_sha256=evidence.weights_sha256,
-            headline=evidence.headline,
-            confidence=evidence.confidence,
+        return report_of(
+            evidence,
+            scores.rows,
             metrics={**measured(scores, metrics_about("relations"), evidence), **measured(of_labels, plain, evidence)},
             baselines=[_of_types(name, scores, evidence) for name in evidence.baselines],
-            slices=list(
-                slices(scores, [("types", [" \u2192 ".join(pair) for pair in _types(evidence.test)])], evidence)
-            ),
+            slices=slices(scores, [("types", [" \u2192 ".join(pair) for pair in _types(evidence.test)])], evidence),
             blocks=self._labels.blocks(of_labels, evidence),
         )
 

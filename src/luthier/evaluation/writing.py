@@ -10,14 +10,14 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from luthier.artifacts.evaluation import Baseline, EvalReport, MetricValue
-from luthier.evaluation.answers import Written, block, custom, measured, part, write
+from luthier.artifacts.evaluation import Baseline, EvalReport
+from luthier.evaluation.answers import Written, block, custom, part, write
 from luthier.evaluation.evidence import Evidence
 from luthier.evaluation.generation import COUNTED, completion_scores, completions_of
+from luthier.evaluation.measuring import beside, measured, report_of
 from luthier.evaluation.slices import slices
 from luthier.metrics.generation import score_answers
-from luthier.metrics.intervals import paired_bootstrap
-from luthier.metrics.registry import METRICS
+from luthier.metrics.registry import metrics_about
 from luthier.metrics.scores import RowScores
 from luthier.tasks.base import Prediction, Scored, Truth
 
@@ -54,20 +54,16 @@ class WritingEvaluation:
         written = self._of(evidence)
         answered = replace(evidence, test=part(evidence.test, written.positions))
         true = completion_scores(evidence.test.outputs)
-        return EvalReport(
-            task=evidence.task,
-            split=evidence.test.name,
-            rows=written.scores.rows,
-            weights_sha256=evidence.weights_sha256,
-            headline=evidence.headline,
-            confidence=evidence.confidence,
+        return report_of(
+            evidence,
+            written.scores.rows,
             metrics={
-                **measured(written.scores, "answers", evidence),
-                **measured(true, "completions", evidence),
+                **measured(written.scores, metrics_about("answers"), evidence),
+                **measured(true, metrics_about("completions"), evidence),
                 **custom(written.texts, evidence),
             },
             baselines=[_baseline(name, written, evidence) for name in evidence.baselines],
-            slices=list(slices(written.scores, [], answered)),
+            slices=slices(written.scores, [], answered),
             blocks=[block(written, evidence)],
         )
 
@@ -111,14 +107,5 @@ def _baseline(name: str, written: Written, evidence: Evidence) -> Baseline:
     """Return a simple answer to the same rows."""
     texts = [str(cell) for cell in evidence.test.cells(evidence.inputs[0], written.positions)]
     simple = score_answers([SIMPLE[name](text) for text in texts], written.truth, [True] * len(texts))
-    lead = paired_bootstrap(
-        simple,
-        written.scores,
-        METRICS[evidence.headline],
-        resamples=evidence.resamples,
-        confidence=evidence.confidence,
-        seed=evidence.seed,
-    )
-    metrics = measured(simple, "answers", evidence)
-    del metrics["ended"]  # nothing is written that could go on
-    return Baseline(name=name, metrics=metrics, lead=MetricValue(value=lead.difference, interval=lead.interval))
+    metrics = [metric for metric in metrics_about("answers") if metric.name != "ended"]  # it writes nothing
+    return beside(name, simple, written.scores, metrics, evidence)
