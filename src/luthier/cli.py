@@ -108,7 +108,7 @@ def predict(options: argparse.Namespace) -> int:
     from luthier.inference.loading import load
     from luthier.inference.tables import predict_table
 
-    predictor = load(options.bundle, entry=options.entry)
+    predictor = load(options.bundle, entry=options.entry, runtime=options.runtime)
     out = sys.stdout if options.out is None else Path(options.out)
     source = "-" if options.input == "-" else Path(options.input)
     report = predict_table(predictor, source, out=out, format=options.format)
@@ -131,6 +131,7 @@ def serve(options: argparse.Namespace) -> int:
         host=options.host,
         port=options.port,
         entry=options.entry,
+        runtime=options.runtime,
         on_ready=lambda url: _say(f"serving {options.bundle} at {url} (Ctrl-C stops it; {url}/docs to try it)"),
     )
     return 0
@@ -141,7 +142,8 @@ def verify(options: argparse.Namespace) -> int:
     from luthier.inference.loading import verify as replay
 
     found = replay(options.bundle)
-    plain = "not replayed through plain Transformers: model/ is the base without its adapter"
+    reason = "is the base without its adapter" if "torch" in found.runtimes else "holds no weights"
+    plain = f"not replayed through plain Transformers: model/ {reason}"
     if found.plain_difference is not None:
         plain = f"through plain Transformers {found.plain_difference:.1e}"
     print(
@@ -156,6 +158,20 @@ def combine(options: argparse.Namespace) -> int:
     from luthier.inference.combining import combine as join
 
     print(f"wrote {join(options.bundles, options.out)}; choose an entry with --entry")
+    return 0
+
+
+def export(options: argparse.Namespace) -> int:
+    """Write a bundle as a graph for another runtime, and prove that it answers as before."""
+    from luthier.compression.export.exporting import export as write
+
+    found = write(options.bundle, options.to, options.out)
+    print(
+        f"wrote {found.folder} for {found.runtime} in {found.seconds:.0f} s: graph of {found.graph_bytes} bytes, "
+        f"{found.attention_nodes} fused attention nodes; {found.goldens} golden examples answered as when they were "
+        f"evaluated (largest difference {found.golden_difference:.1e}); largest difference from torch over "
+        f"{found.shapes} shapes {found.torch_difference:.1e}"
+    )
     return 0
 
 
@@ -296,6 +312,7 @@ COMMANDS = (
     "compare",
     "verify",
     "combine",
+    "export",
     "predict",
     "serve",
     "samples",
@@ -345,15 +362,21 @@ def _parser() -> argparse.ArgumentParser:
     one = _add(commands, "combine", combine)
     one.add_argument("bundles", metavar="BUNDLE", nargs="+", help="bundles that keep their adapters apart")
     one.add_argument("-o", "--out", required=True, metavar="DIR", help="the new bundle's folder")
+    one = _add(commands, "export", export)
+    one.add_argument("bundle", metavar="BUNDLE", help="a bundle, or a run that holds one")
+    one.add_argument("--to", required=True, metavar="FORMAT", help="onnx or openvino")
+    one.add_argument("-o", "--out", required=True, metavar="DIR", help="the new bundle's folder")
     one = _add(commands, "predict", predict)
     one.add_argument("bundle", metavar="BUNDLE", help="a bundle, or a run that holds one")
     one.add_argument("input", metavar="INPUT", help="a CSV, JSON Lines or Parquet file, or - for standard input")
     one.add_argument("-o", "--out", metavar="FILE", help="where the answers go (standard output)")
     one.add_argument("--format", default="auto", help="of INPUT: auto, csv, tsv, jsonl, parquet or text")
     one.add_argument("--entry", metavar="NAME", help="which entry of a combined bundle")
+    one.add_argument("--runtime", metavar="NAME", help="which of the bundle's runtimes (the first)")
     one = _add(commands, "serve", serve)
     one.add_argument("bundle", metavar="BUNDLE", help="a bundle, or a run that holds one")
     one.add_argument("--entry", metavar="NAME", help="which entry of a combined bundle")
+    one.add_argument("--runtime", metavar="NAME", help="which of the bundle's runtimes (the first)")
     one.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1: this machine only)")
     one.add_argument("--port", type=int, default=8000, help="port to listen on (8000; 0 takes a free one)")
     _samples_commands(commands)

@@ -7,6 +7,7 @@ BUNDLE/goldens.json      inputs with the outputs that the evaluated model gave
 BUNDLE/profile.json      what the training data looked like
 BUNDLE/evaluation.json   the evaluation of these weights
 BUNDLE/README.md         the model card
+BUNDLE/runtimes/NAME/    the graph of an exported bundle, which keeps no weights in model/
 """
 
 from __future__ import annotations
@@ -84,6 +85,9 @@ class Runtime(_Frozen):
     tolerance: float = Field(gt=0, description="largest absolute difference in any decoded number")
     raw_tolerance: float = Field(gt=0, description="largest absolute difference in any raw model output")
     processor: dict[str, Any] = Field(description="the processor that the goldens were made on")
+    file: str | None = Field(default=None, description="where the graph lies in the bundle; null builds it from model/")
+    inputs: list[str] = Field(default=[], description="names of the graph's inputs")
+    outputs: list[str] = Field(default=[], description="names of the graph's outputs")
 
 
 class BundleManifest(_Frozen):
@@ -172,6 +176,25 @@ def choose_entry(manifest: BundleManifest, name: str | None, *, where: str) -> B
             "adapters": [adapter for adapter in manifest.adapters if adapter.name == entry.adapter],
         }
     )
+
+
+def choose_runtime(manifest: BundleManifest, name: str | None, *, where: str) -> BundleManifest:
+    """Return the manifest with one runtime.
+
+    Args:
+        manifest: of a bundle.
+        name: of the runtime; None takes the first.
+        where: the bundle, for messages.
+
+    Raises:
+        ArtifactError: the bundle has no such runtime.
+    """
+    names = [runtime.name for runtime in manifest.runtimes]
+    if name is not None and name not in names:
+        fix = "`luthier export` makes a bundle for another runtime."
+        raise ArtifactError(f"runtime must be one of {', '.join(names)}; got {name}.", where=where, fix=fix)
+    chosen = next(runtime for runtime in manifest.runtimes if name in {None, runtime.name})
+    return manifest.model_copy(update={"runtimes": [chosen]})
 
 
 def bundle_folder(path: Path) -> Path:

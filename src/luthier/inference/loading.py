@@ -5,13 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from luthier.artifacts.bundle import BundleManifest, Golden, bundle_folder, choose_entry, open_bundle, read_goldens
+from luthier.artifacts.bundle import (
+    BundleManifest,
+    Golden,
+    bundle_folder,
+    choose_entry,
+    choose_runtime,
+    open_bundle,
+    read_goldens,
+)
 from luthier.inference.goldens import replay
 from luthier.inference.plain import replay_plain
 from luthier.inference.predictor import Predictor
 
 
-def load(path: str | Path, *, entry: str | None = None) -> Predictor:
+def load(path: str | Path, *, entry: str | None = None, runtime: str | None = None) -> Predictor:
     """Return the predictor of a bundle, or of the bundle in a run's folder.
 
     Every file's hash is checked and the golden examples are replayed.
@@ -19,18 +27,20 @@ def load(path: str | Path, *, entry: str | None = None) -> Predictor:
     Args:
         path: the folder.
         entry: which of several entries of a combined bundle; None takes the only one.
+        runtime: which of the bundle's runtimes; None takes the first.
 
     Raises:
         ArtifactError: a file is damaged, or an answer differs from the evaluated model's.
     """
     folder = bundle_folder(Path(path))
     manifest = choose_entry(open_bundle(folder), entry, where=str(folder))
+    manifest = choose_runtime(manifest, runtime, where=str(folder))
     predictor = Predictor(folder, manifest)
-    replay(predictor, _goldens_of(folder, manifest), manifest.runtimes[0])
+    replay(predictor, goldens_of(folder, manifest), manifest.runtimes[0])
     return predictor
 
 
-def _goldens_of(folder: Path, manifest: BundleManifest) -> list[Golden]:
+def goldens_of(folder: Path, manifest: BundleManifest) -> list[Golden]:
     """Return the golden examples of a manifest's one entry point."""
     return [golden for golden in read_goldens(folder) if golden.entry == manifest.entry_points[0].name]
 
@@ -44,13 +54,15 @@ class Verified:
         goldens: how many were answered as before.
         largest_difference: in any decoded number.
         plain_difference: largest difference in a raw output when Transformers loads the folder by itself; None where
-            it cannot, because the bundle keeps an adapter apart from the base.
+            it cannot, because the bundle keeps an adapter apart from the base, or has no weights in `model/`.
+        runtimes: names of those that answered.
     """
 
     files: int
     goldens: int
     largest_difference: float
     plain_difference: float | None
+    runtimes: tuple[str, ...]
 
 
 def verify(path: str | Path) -> Verified:
@@ -62,10 +74,14 @@ def verify(path: str | Path) -> Verified:
     folder = bundle_folder(Path(path))
     whole = open_bundle(folder)
     plain, worst, count = None, 0.0, 0
+    has_weights = any(one.file is None for one in whole.runtimes)
     for entry in whole.entry_points:
-        manifest = choose_entry(whole, entry.name, where=str(folder))
-        predictor, goldens = Predictor(folder, manifest), _goldens_of(folder, manifest)
-        worst = max(worst, replay(predictor, goldens, manifest.runtimes[0]))
-        plain = None if manifest.adapters else replay_plain(folder, manifest, predictor, goldens)
+        one = choose_entry(whole, entry.name, where=str(folder))
+        goldens = goldens_of(folder, one)
+        for runtime in whole.runtimes:
+            manifest = choose_runtime(one, runtime.name, where=str(folder))
+            predictor = Predictor(folder, manifest)
+            worst = max(worst, replay(predictor, goldens, runtime))
+        plain = replay_plain(folder, one, predictor, goldens) if has_weights and not one.adapters else None
         count += len(goldens)
-    return Verified(len(whole.files), count, worst, plain)
+    return Verified(len(whole.files), count, worst, plain, tuple(runtime.name for runtime in whole.runtimes))

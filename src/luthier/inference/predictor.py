@@ -16,7 +16,7 @@ from luthier.data.outputs import Outputs, collect
 from luthier.data.text import TextEncoder
 from luthier.errors import DataError
 from luthier.inference.generating import as_outputs, generate, stream
-from luthier.inference.runtimes import RUNTIMES, Scorer
+from luthier.inference.runtimes import Scorer, build_scorer
 from luthier.inference.tokens import Token
 from luthier.tasks import TASKS
 from luthier.tasks.base import PER_TOKEN, CellError, Prediction, Scored, Task
@@ -66,7 +66,7 @@ class Predictor:
         self.folder = folder
         self.manifest = manifest
         self.entry = manifest.entry_points[0]
-        self.scorer = scorer or RUNTIMES[manifest.runtimes[0].name](folder, manifest)
+        self.scorer = scorer or build_scorer(folder, manifest)
         self.task: Task = build_task(self.entry.task, self.entry.task_settings)
         self.encoder = TextEncoder(
             folder / manifest.backbone.folder,

@@ -10,6 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from luthier.artifacts.bundle import BundleManifest
+from luthier.errors import ArtifactError
+from luthier.inference.onnx_scorer import OnnxScorer
+from luthier.inference.openvino_scorer import OpenVinoScorer
 from luthier.inference.tokens import Generator
 
 
@@ -34,11 +37,11 @@ class TorchScorer:
     def __init__(self, folder: Path, manifest: BundleManifest) -> None:
         from luthier.models.folder import read_folder
 
-        self._model = read_folder(folder / manifest.backbone.folder, manifest.backbone, manifest.heads, root=folder)
+        self.model = read_folder(folder / manifest.backbone.folder, manifest.backbone, manifest.heads, root=folder)
         for adapter in manifest.adapters:
             from luthier.models.adapters import attach  # imports the tuning methods
 
-            attach(self._model, folder / adapter.folder)
+            attach(self.model, folder / adapter.folder)
 
     def score(self, batch: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float64]]:
         """Return the heads' outputs for a collated batch."""
@@ -46,7 +49,7 @@ class TorchScorer:
 
         inputs = {name: torch.from_numpy(array) for name, array in batch.items()}
         with torch.inference_mode():
-            outputs = self._model(inputs)
+            outputs = self.model(inputs)
         return {name: value.double().numpy() for name, value in outputs.items()}
 
     def generator(self) -> Generator:
@@ -54,10 +57,29 @@ class TorchScorer:
         from luthier.inference.torch_answers import AnswerGenerator
         from luthier.inference.torch_generator import TorchGenerator
 
-        config: Any = self._model.backbone.config
-        return AnswerGenerator(self._model) if config.is_encoder_decoder else TorchGenerator(self._model)
+        config: Any = self.model.backbone.config
+        return AnswerGenerator(self.model) if config.is_encoder_decoder else TorchGenerator(self.model)
 
 
 RUNTIMES: dict[str, Callable[[Path, BundleManifest], Scorer]] = {
     "torch": TorchScorer,
+    "onnxruntime": OnnxScorer,
+    "openvino": OpenVinoScorer,
 }
+
+
+def build_scorer(folder: Path, manifest: BundleManifest) -> Scorer:
+    """Return what runs a bundle: its manifest's first runtime.
+
+    Args:
+        folder: the bundle.
+        manifest: its manifest.
+
+    Raises:
+        ArtifactError: the runtime is not known here, or its graph is not the one that the manifest describes.
+        ModelError: the runtime's package is not installed.
+    """
+    name = manifest.runtimes[0].name
+    if name not in RUNTIMES:
+        raise ArtifactError(f"runtime must be one of {', '.join(RUNTIMES)}; got {name}.", where=str(folder))
+    return RUNTIMES[name](folder, manifest)

@@ -62,6 +62,7 @@ def serve(
     settings: ServeSettings | None = None,
     on_ready: Callable[[str], None] | None = None,
     entry: str | None = None,
+    runtime: str | None = None,
 ) -> None:
     """Serve a bundle until SIGINT or SIGTERM; then answer what is under way and return.
 
@@ -72,6 +73,7 @@ def serve(
         settings: bounds; default `ServeSettings()`.
         on_ready: called with the URL when requests are answered.
         entry: which of several entries of a combined bundle; None takes the only one.
+        runtime: which of the bundle's runtimes; None takes the first.
 
     Raises:
         LuthierError: the address cannot be had.
@@ -79,7 +81,7 @@ def serve(
     """
     settings = settings or ServeSettings()
     with bound(host, port) as listener:
-        app = create_app(load(bundle, entry=entry), settings=settings)
+        app = create_app(load(bundle, entry=entry, runtime=runtime), settings=settings)
         server = make_server(app, listener, drain_seconds=settings.drain_seconds, on_ready=on_ready)
         server.run(sockets=[listener])
 

@@ -1,0 +1,1 @@
+"""Making a bundle smaller or faster without losing what it answers."""

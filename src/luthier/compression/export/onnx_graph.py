@@ -1,0 +1,82 @@
+"""ONNX: the graph that torch.export sees, with batch and length left open."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from luthier.compression.export.traceable import Traceable
+from luthier.errors import ModelError
+from luthier.inference.graphs import not_installed
+
+FUSED = frozenset({"Attention", "GroupQueryAttention", "MultiHeadAttention"})
+"""Operators that hold a whole attention."""
+
+
+def write_onnx(model: Traceable, path: Path) -> int:
+    """Write a model as ONNX; weights above 2 GB lie in a file beside it.
+
+    Args:
+        model: what to export.
+        path: of the graph; its folder must exist.
+
+    Returns:
+        How many fused attention nodes the graph has.
+
+    Raises:
+        ModelError: the model cannot be exported, with the exporter's reason, or a package is not installed.
+    """
+    try:
+        import onnxscript  # noqa: F401  # the exporter needs it, and says so less clearly
+    except ImportError:
+        raise not_installed("onnxscript", "onnx") from None
+    sizes = tuple(dict.fromkeys(axes, torch.export.Dim.DYNAMIC) for axes in model.axes)
+    try:
+        with _quiet():
+            program: Any = torch.onnx.export(
+                model.module,
+                model.example,
+                dynamo=True,
+                input_names=model.inputs,
+                output_names=model.outputs,
+                dynamic_shapes=(sizes,),
+                verbose=False,
+            )
+            program.save(path)
+    except (torch.onnx.errors.OnnxExporterError, RuntimeError, ValueError) as error:
+        raise ModelError(
+            f"cannot be exported to ONNX: {_reason(error)}", where=type(_backbone(model)).__name__
+        ) from error
+    return sum(node.op_type in FUSED for node in program.model.graph.all_nodes())
+
+
+def _backbone(model: Traceable) -> Any:
+    return getattr(model.module.model, "backbone", model.module.model)
+
+
+def _reason(error: BaseException) -> str:
+    """Return the last line of the innermost error."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's notes about itself and about packages that are not needed from the user."""
+    logger = logging.getLogger("torch.onnx")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(before)
