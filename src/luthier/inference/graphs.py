@@ -38,9 +38,15 @@ def check_names(runtime: Runtime, inputs: Sequence[str], outputs: Sequence[str],
     Raises:
         ArtifactError: names both.
     """
-    for kind, told, found in (("inputs", runtime.inputs, inputs), ("outputs", runtime.outputs, outputs)):
+    wanted = graph_outputs(runtime.outputs)
+    for kind, told, found in (("inputs", runtime.inputs, inputs), ("outputs", wanted, outputs)):
         if list(told) != list(found):
             raise ArtifactError(f"the graph's {kind} must be {', '.join(told)}; got {', '.join(found)}.", where=where)
+
+
+def graph_outputs(outputs: Sequence[str]) -> list[str]:
+    """Return the outputs' names inside a graph, where a layer may have the name of an output already."""
+    return [f"output.{name}" for name in outputs]
 
 
 def named_inputs(runtime: Runtime, batch: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

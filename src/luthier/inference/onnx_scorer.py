@@ -15,6 +15,7 @@ from luthier.inference.graphs import (
     available_threads,
     check_names,
     graph_file,
+    graph_outputs,
     named_inputs,
     not_installed,
     writes_no_text,
@@ -57,7 +58,7 @@ class OnnxScorer:
 
     def score(self, batch: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float64]]:
         """Return the graph's outputs for a collated batch."""
-        values = self._session.run(self._runtime.outputs, named_inputs(self._runtime, batch))
+        values = self._session.run(graph_outputs(self._runtime.outputs), named_inputs(self._runtime, batch))
         return {name: value.astype(np.float64) for name, value in zip(self._runtime.outputs, values, strict=True)}
 
     def generator(self) -> Generator:

@@ -19,6 +19,7 @@ from luthier.inference.graphs import (
     available_threads,
     check_names,
     graph_file,
+    graph_outputs,
     named_inputs,
     not_installed,
     writes_no_text,
@@ -71,7 +72,8 @@ class OpenVinoScorer:
         """Return the graph's outputs for a collated batch."""
         with self._lock:
             self._request.infer(named_inputs(self._runtime, batch))
-            return {name: self._request.get_tensor(name).data.astype(np.float64) for name in self._runtime.outputs}
+            names = zip(self._runtime.outputs, graph_outputs(self._runtime.outputs), strict=True)
+            return {name: self._request.get_tensor(inner).data.astype(np.float64) for name, inner in names}
 
     def generator(self) -> Generator:
         """Refuse: only language models write, and they are not exported."""

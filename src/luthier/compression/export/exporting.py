@@ -34,8 +34,8 @@ from luthier.inference.predictor import Predictor
 from luthier.inference.runtimes import TorchScorer
 from luthier.version import __version__
 
-TOLERANCE = RAW_TOLERANCE = 1e-4
-"""Largest differences from the evaluated model that fp32 rounding in another order may make."""
+LOOSER = 10
+"""How much further than in torch a decoded number may be from the evaluated model's: other kernels round otherwise."""
 WEIGHTS = shutil.ignore_patterns("*.safetensors", "*.bin")
 
 
@@ -107,10 +107,10 @@ def export(bundle: str | Path, to: str, out: str | Path) -> Exported:
         after = Predictor(folder, made)
         decoded = replay(after, goldens, made.runtimes[0])
         longest, per_token = before.entry.preprocess.max_length, before.per_token
-        raw = largest_difference(before.scorer, after.scorer, batch, longest, per_token)
-        if raw > RAW_TOLERANCE:
+        raw, allowed = largest_difference(before.scorer, after.scorer, batch, longest, per_token), made.runtimes[0]
+        if raw > allowed.raw_tolerance:
             raise ArtifactError(
-                f"answers in {kind.runtime} differ from torch by {raw:.3g} (allowed {RAW_TOLERANCE:g}).",
+                f"answers in {kind.runtime} differ from torch by {raw:.3g} (allowed {allowed.raw_tolerance:g}).",
                 where=str(source),
                 fix="Serve the bundle as it is, with torch.",
             )
@@ -159,12 +159,13 @@ def _copy(source: Path, folder: Path) -> None:
 
 def _manifest(source: Path, manifest: BundleManifest, kind: Format, model: Traceable, weights: str) -> BundleManifest:
     """Return the new bundle's manifest."""
+    old = manifest.runtimes[0]
     runtime = Runtime(
         name=kind.runtime,
         precision="fp32",
-        tolerance=TOLERANCE,
-        raw_tolerance=RAW_TOLERANCE,
-        processor=manifest.runtimes[0].processor,
+        tolerance=LOOSER * old.tolerance,
+        raw_tolerance=old.raw_tolerance,
+        processor=old.processor,
         file=kind.file,
         inputs=model.inputs,
         outputs=model.outputs,

@@ -13,7 +13,7 @@ import torch
 
 from luthier.compression.export.traceable import Traceable
 from luthier.errors import ModelError
-from luthier.inference.graphs import not_installed
+from luthier.inference.graphs import graph_outputs, not_installed
 
 FUSED = frozenset({"Attention", "GroupQueryAttention", "MultiHeadAttention"})
 """Operators that hold a whole attention."""
@@ -44,7 +44,7 @@ def write_onnx(model: Traceable, path: Path) -> int:
                 model.example,
                 dynamo=True,
                 input_names=model.inputs,
-                output_names=model.outputs,
+                output_names=graph_outputs(model.outputs),
                 dynamic_shapes=(sizes,),
                 verbose=False,
             )

@@ -59,9 +59,22 @@ def traceable(model: nn.Module, batch: Batch) -> Traceable:
         model: in evaluation mode.
         batch: collated, two rows or more. What is as long as the tokens, (B, T), may change its length.
     """
-    arrays = {name: torch.from_numpy(array) for name, array in batch.items()}
+    given = _Read({name: torch.from_numpy(array) for name, array in batch.items()})
     with torch.inference_mode():
-        outputs = list(model(arrays))
+        outputs = list(model(given))
+    arrays = {name: array for name, array in given.items() if name in given.read}
     tokens = arrays[MASK].shape
     axes = tuple((0, 1) if array.shape == tokens else (0,) for array in arrays.values())
     return Traceable(Positional(model, list(arrays)), list(arrays), outputs, tuple(arrays.values()), axes)
+
+
+class _Read(dict[str, Tensor]):
+    """A batch that remembers what was read of it: the check's counts, say, are no input of a graph."""
+
+    def __init__(self, batch: Mapping[str, Tensor]) -> None:
+        super().__init__(batch)
+        self.read: set[str] = set()
+
+    def __getitem__(self, name: str) -> Tensor:
+        self.read.add(name)
+        return super().__getitem__(name)

@@ -65,6 +65,6 @@ def pool(states: Tensor, mask: Tensor, pooling: Pooling) -> Tensor:
         return states[:, 0]
     if pooling == "last":
         last = mask.sum(dim=1).clamp(min=1) - 1
-        return states[torch.arange(len(states), device=states.device), last]
+        return states[torch.arange(states.shape[0], device=states.device), last]
     weight = mask.unsqueeze(-1).to(states.dtype)  # (B, T, 1)
     return (states * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1)
