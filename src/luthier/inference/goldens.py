@@ -20,6 +20,7 @@ from luthier.errors import ArtifactError
 from luthier.inference.predictor import Predictor
 
 Raw = Mapping[str, Sequence[float]]
+WORD = 12  # most characters of a word of the over-long text: a Chinese sentence would be one word
 CHINESE = "这部电影的节奏很好，演员的表演也很自然。"
 MIXED = "Ｆｕｌｌ－ｗｉｄｔｈ, café, naïve, Straße, İstanbul — “quoted”… 😀"
 
@@ -30,9 +31,10 @@ def probes(texts: Sequence[str], max_length: int) -> list[tuple[str, str]]:
     Args:
         texts: some inputs of the validation split.
         max_length: the length limit in tokens; the over-long text has more words than that, all different in order, so
-            that cutting at another side or length changes it.
+            that cutting at another side or length changes it. Text without spaces counts a word every few characters.
     """
-    words = " ".join(texts).split() or ["text"]
+    whole = " ".join(texts).split() or ["text"]
+    words = [word[i : i + WORD] for word in whole for i in range(0, len(word), WORD)]
     long = " ".join(words[(i * 7 + i // len(words)) % len(words)] for i in range(2 * max_length))
     first = texts[0]
     return [
