@@ -162,15 +162,20 @@ def combine(options: argparse.Namespace) -> int:
 
 
 def export(options: argparse.Namespace) -> int:
-    """Write a bundle as a graph for another runtime, and prove that it answers as before."""
+    """Write a bundle in another form, and prove that it answers as before."""
     from luthier.compression.export.exporting import export as write
 
     found = write(options.bundle, options.to, options.out)
+    if options.json:
+        print(json.dumps({**vars(found), "folder": str(found.folder)}))
+        return 0
+    graph = ""
+    if found.torch_difference is not None:
+        graph = f"; largest difference from torch over {found.shapes} shapes {found.torch_difference:.1e}"
+        graph += f"; {found.attention_nodes} fused attention nodes"
     print(
-        f"wrote {found.folder} for {found.runtime} in {found.seconds:.0f} s: graph of {found.graph_bytes} bytes, "
-        f"{found.attention_nodes} fused attention nodes; {found.goldens} golden examples answered as when they were "
-        f"evaluated (largest difference {found.golden_difference:.1e}); largest difference from torch over "
-        f"{found.shapes} shapes {found.torch_difference:.1e}"
+        f"wrote {found.folder} ({found.bytes / 1e6:,.1f} MB) in {found.seconds:.0f} s; {found.goldens} golden examples "
+        f"answered as when they were evaluated (largest difference {found.golden_difference:.1e}){graph}"
     )
     return 0
 
@@ -364,8 +369,9 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("-o", "--out", required=True, metavar="DIR", help="the new bundle's folder")
     one = _add(commands, "export", export)
     one.add_argument("bundle", metavar="BUNDLE", help="a bundle, or a run that holds one")
-    one.add_argument("--to", required=True, metavar="FORMAT", help="onnx or openvino")
-    one.add_argument("-o", "--out", required=True, metavar="DIR", help="the new bundle's folder")
+    one.add_argument("--to", required=True, metavar="FORMAT", help="onnx, openvino or transformers")
+    one.add_argument("-o", "--out", required=True, metavar="DIR", help="the new folder")
+    one.add_argument("--json", action="store_true", help="print one line of JSON")
     one = _add(commands, "predict", predict)
     one.add_argument("bundle", metavar="BUNDLE", help="a bundle, or a run that holds one")
     one.add_argument("input", metavar="INPUT", help="a CSV, JSON Lines or Parquet file, or - for standard input")

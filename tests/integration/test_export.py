@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.tiny import project, sentences, write_csv
+from tests.tiny import build_decoder, chat_project, project, sentences, write_csv
 from tests.tiny_pairs import embedding_project
 from tests.tiny_spans import answer_project, entity_project
 
@@ -51,7 +51,7 @@ def source(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def exported(source: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("exported")
     found = {to: export(source, to, folder / to) for to in FORMATS}
-    assert all(one.goldens > 7 and one.shapes == 9 and one.graph_bytes > 10_000 for one in found.values())
+    assert all(one.goldens > 7 and one.shapes == 9 and one.bytes > 10_000 for one in found.values())
     assert all(one.torch_difference < 1e-5 for one in found.values())
     return {to: one.folder for to, one in found.items()}
 
@@ -93,6 +93,31 @@ def test_other_tasks(build: Callable[[Path, Path], Path], tiny_model: Path, tmp_
     for to in FORMATS:
         found = export(bundle, to, tmp_path / to)
         assert luthier.verify(found.folder).goldens == found.goldens > 0
+
+
+def test_a_plain_folder_answers_in_transformers(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from transformers import pipeline
+
+    folder = tmp_path / "plain"
+    assert main(["export", str(source), "--to", "transformers", "-o", str(folder), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["folder"], found["format"]) == (str(folder), "transformers")
+    assert found["golden_difference"] < 1e-5
+    assert not (folder / "manifest.json").exists()
+    answers = pipeline("text-classification", model=str(folder), device="cpu")(TEXTS)
+    ours = [one.as_dict()["label"] for one in luthier.load(source).predict(TEXTS)]
+    assert [one["label"] for one in answers] == ours
+
+
+def test_a_model_that_writes_text_is_exported_to_transformers_alone(tmp_path: Path, home: Path) -> None:
+    path = chat_project(tmp_path, build_decoder(tmp_path / "model"))
+    bundle = luthier.run(path, run_dir=tmp_path / "run", overrides=["train.epochs=1"]).bundle
+    with pytest.raises(ArtifactError, match=r"text-generation writes text.*or export it to transformers"):
+        export(bundle, "onnx", tmp_path / "onnx")
+    assert export(bundle, "transformers", tmp_path / "plain").golden_difference < 1e-4
+    assert sorted(one.name for one in tmp_path.iterdir() if "onnx" in one.name) == []
 
 
 # --- what is refused --------------------------------------------------------------------------------------------------
@@ -157,7 +182,7 @@ def test_what_cannot_be_exported_is_refused_by_name(
 ) -> None:
     out = tmp_path / "out"
     for bundle, to, message in (
-        (source, "tflite", "format must be one of onnx, openvino; got tflite."),
+        (source, "tflite", "format must be one of onnx, openvino, transformers; got tflite."),
         (exported["onnx"], "openvino", "has no torch weights: it was exported itself."),
     ):
         assert main(["export", str(bundle), "--to", to, "-o", str(out)]) == 2

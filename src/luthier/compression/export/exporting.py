@@ -11,6 +11,7 @@ import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -30,49 +31,52 @@ from luthier.compression.export.formats import FORMATS, Format
 from luthier.compression.export.traceable import Batch, Traceable, traceable
 from luthier.errors import ArtifactError
 from luthier.inference.goldens import replay
+from luthier.inference.plain import replay_plain
 from luthier.inference.predictor import Predictor
 from luthier.inference.runtimes import TorchScorer
 from luthier.version import __version__
 
 LOOSER = 10
 """How much further than in torch a decoded number may be from the evaluated model's: other kernels round otherwise."""
+PLAIN = "transformers"
+LICENCES = "licences"
 WEIGHTS = shutil.ignore_patterns("*.safetensors", "*.bin")
 
 
 @dataclass(frozen=True)
 class Exported:
-    """A bundle that was written, and what was measured of it.
+    """What was written, and what was measured of it.
 
     Attributes:
-        folder: the new bundle.
-        runtime: what runs it.
+        folder: a new bundle, or for `transformers` a plain folder.
+        format: a key of `FORMATS`, or `transformers`.
         seconds: to write and compare it.
-        graph_bytes: size of the graph with its weights.
-        attention_nodes: fused ones in the graph.
+        bytes: of all its files.
         goldens: how many examples were answered as when they were evaluated.
-        golden_difference: largest in any decoded number of theirs.
-        shapes: how many batch sizes and lengths were compared with torch.
-        torch_difference: largest in any raw output over them.
+        golden_difference: largest in any decoded number of theirs; for `transformers` in any raw output.
+        shapes: how many batch sizes and lengths were compared with torch; 0 without a graph.
+        torch_difference: largest in any raw output over them; None without a graph.
+        attention_nodes: fused ones in the graph; None without a graph.
     """
 
     folder: Path
-    runtime: str
+    format: str
     seconds: float
-    graph_bytes: int
-    attention_nodes: int
+    bytes: int
     goldens: int
     golden_difference: float
-    shapes: int
-    torch_difference: float
+    shapes: int = 0
+    torch_difference: float | None = None
+    attention_nodes: int | None = None
 
 
 def export(bundle: str | Path, to: str, out: str | Path) -> Exported:
-    """Write a bundle for another runtime.
+    """Write a bundle in another form.
 
     Args:
         bundle: its folder, or the run's folder that holds it.
-        to: a key of `FORMATS`.
-        out: the new bundle's folder, which must not be there yet.
+        to: a key of `FORMATS` (a bundle for another runtime), or `transformers` (a plain folder).
+        out: the new folder, which must not be there yet.
 
     Returns:
         What was written and measured.
@@ -83,43 +87,64 @@ def export(bundle: str | Path, to: str, out: str | Path) -> Exported:
     """
     started = time.perf_counter()
     target, source = Path(out), bundle_folder(Path(bundle))
-    if to not in FORMATS:
-        raise ArtifactError(f"format must be one of {', '.join(FORMATS)}; got {to}.")
+    if to not in (*FORMATS, PLAIN):
+        raise ArtifactError(f"format must be one of {', '.join((*FORMATS, PLAIN))}; got {to}.")
     if target.exists():
         raise ArtifactError("exists already.", where=str(target), fix="Choose another folder.")
-    manifest = _exportable(source)
-    kind, before = FORMATS[to], Predictor(source, manifest)
+    before = Predictor(source, _exportable(source))
+    with new_folder(target) as folder:
+        found = _plain(before, folder) if to == PLAIN else _graph(before, FORMATS[to], folder)
+    size = sum(one.stat().st_size for one in target.rglob("*") if one.is_file())
+    seconds, goldens = time.perf_counter() - started, len(read_goldens(source))
+    return Exported(folder=target, format=to, seconds=seconds, bytes=size, goldens=goldens, **found)
+
+
+def _plain(before: Predictor, folder: Path) -> dict[str, Any]:
+    """Write the plain Transformers folder, replayed through the classes that its configuration names."""
+    worst = replay_plain(before.folder, before.manifest, before, read_goldens(before.folder))
+    shutil.copytree(before.folder / MODEL, folder, dirs_exist_ok=True)
+    shutil.copyfile(before.folder / "README.md", folder / "README.md")
+    if (before.folder / LICENCES).exists():
+        shutil.copytree(before.folder / LICENCES, folder / LICENCES)
+    return {"golden_difference": worst}
+
+
+def _graph(before: Predictor, kind: Format, folder: Path) -> dict[str, Any]:
+    """Write a bundle that runs a graph."""
+    source = before.folder
     if before.decoding is not None:
         raise ArtifactError(
-            f"task {before.entry.task} writes text, which {to} graphs do not here.",
+            f"task {before.entry.task} writes text, which graphs do not here.",
+            where=str(source),
+            fix="Serve the bundle as it is, with torch, or export it to transformers.",
+        )
+    assert isinstance(before.scorer, TorchScorer), "the torch runtime was chosen"
+    batch = _golden_batch(before)
+    model = traceable(before.scorer.model, batch)
+    _copy(source, folder)
+    path = folder / kind.file
+    path.parent.mkdir(parents=True)
+    attention = kind.write(model, path)
+    made = _manifest(source, before.manifest, kind, model, sha256_file(folder / kind.weights))
+    after = Predictor(folder, made)
+    decoded = replay(after, read_goldens(source), made.runtimes[0])
+    longest, allowed = before.entry.preprocess.max_length, made.runtimes[0].raw_tolerance
+    raw = largest_difference(before.scorer, after.scorer, batch, longest, before.per_token)
+    if raw > allowed:
+        raise ArtifactError(
+            f"answers in {kind.runtime} differ from torch by {raw:.3g} (allowed {allowed:g}).",
             where=str(source),
             fix="Serve the bundle as it is, with torch.",
         )
-    assert isinstance(before.scorer, TorchScorer), "the torch runtime was chosen"
-    goldens, batch = read_goldens(source), _golden_batch(before)
-    model = traceable(before.scorer.model, batch)
-    with new_folder(target) as folder:
-        _copy(source, folder)
-        path = folder / kind.file
-        path.parent.mkdir(parents=True)
-        attention = kind.write(model, path)
-        made = _manifest(source, manifest, kind, model, sha256_file(folder / kind.weights))
-        after = Predictor(folder, made)
-        decoded = replay(after, goldens, made.runtimes[0])
-        longest, per_token = before.entry.preprocess.max_length, before.per_token
-        raw, allowed = largest_difference(before.scorer, after.scorer, batch, longest, per_token), made.runtimes[0]
-        if raw > allowed.raw_tolerance:
-            raise ArtifactError(
-                f"answers in {kind.runtime} differ from torch by {raw:.3g} (allowed {allowed.raw_tolerance:g}).",
-                where=str(source),
-                fix="Serve the bundle as it is, with torch.",
-            )
-        with (folder / "README.md").open("a", encoding="utf-8") as card:
-            card.write(_note(made, raw))
-        seal(folder, made.model_dump(mode="json", exclude={"files", "self"}))
-        size = sum(one.stat().st_size for one in path.parent.iterdir())
-    seconds, count = time.perf_counter() - started, len(shapes(longest))
-    return Exported(target, kind.runtime, seconds, size, attention, len(goldens), decoded, count, raw)
+    with (folder / "README.md").open("a", encoding="utf-8") as card:
+        card.write(_note(made, raw))
+    seal(folder, made.model_dump(mode="json", exclude={"files", "self"}))
+    return {
+        "golden_difference": decoded,
+        "shapes": len(shapes(longest)),
+        "torch_difference": raw,
+        "attention_nodes": attention,
+    }
 
 
 def _exportable(source: Path) -> BundleManifest:
