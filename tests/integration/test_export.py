@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from fastapi.testclient import TestClient
 from tests.tiny import build_decoder, chat_project, project, sentences, write_csv
 from tests.tiny_pairs import embedding_project
 from tests.tiny_spans import answer_project, entity_project
@@ -21,6 +22,7 @@ from luthier.artifacts.manifest import seal
 from luthier.cli import main
 from luthier.compression.export.exporting import export
 from luthier.errors import ArtifactError
+from luthier.serving.app import create_app
 
 TEXTS = [text for text, _ in sentences(12, seed=8)]
 FORMATS = {"onnx": "onnxruntime", "openvino": "openvino"}
@@ -80,6 +82,15 @@ def test_a_process_that_predicts_never_loads_torch(to: str, exported: dict[str, 
     done = subprocess.run([sys.executable, "-c", WITHOUT_TORCH, *arguments], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert f"{len(TEXTS)} of {len(TEXTS)} rows answered" in done.stderr
+
+
+@pytest.mark.parametrize("to", FORMATS)
+def test_a_server_answers_as_the_bundle_it_came_from(to: str, source: Path, exported: dict[str, Path]) -> None:
+    expected = [one.as_dict() for one in luthier.load(source).predict(TEXTS)]
+    with TestClient(create_app(luthier.load(exported[to]))) as client:
+        found = client.post("/v1/predict", json={"inputs": TEXTS}).json()["predictions"]
+    assert [one["label"] for one in found] == [one["label"] for one in expected]
+    assert [one["probability"] for one in found] == pytest.approx([one["probability"] for one in expected], abs=1e-5)
 
 
 def test_verify_tells_that_there_are_no_weights(exported: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
