@@ -44,7 +44,16 @@ from luthier.tasks.entities import (
     words_cell,
 )
 from luthier.tasks.tags import OUTSIDE, Scheme, Tagging, as_bio, best_path, classes_of, spans_of_tags, tags_of
-from luthier.tasks.windows import check_stride, context, first_tokens, places_of, window_block
+from luthier.tasks.windows import (
+    check_stride,
+    context,
+    first_tokens,
+    overlap,
+    places_of,
+    window_block,
+    windows_of_lines,
+    windows_of_texts,
+)
 
 IGNORED = -100  # the label of a token that is not learnt, as in Transformers
 
@@ -77,6 +86,13 @@ class TokenSettings:
     stride: Annotated[int, Ge(0)] = field(
         default=64,
         metadata=_about("Tokens that two neighbouring windows of a long text share; more give context and cost time."),
+    )
+    context: Literal["text", "line"] = field(
+        default="text",
+        metadata=_about(
+            "What a window may hold: text that goes on beyond a line, or one line alone. With line a text has the "
+            "entities that its lines have one by one, and steps cost less; with text a line is read with its neighbours."
+        ),
     )
 
 
@@ -116,7 +132,7 @@ class Entities:
 class TokenClassification(BaseTask):
     """The named parts of a text, learnt as a class per word.
 
-    The text is read through overlapping windows, so nothing of it is cut. The first token of each word (in Chinese, of
+    The text (or, with `context: line`, each line of it) is read through overlapping windows, so nothing of it is cut. The first token of each word (in Chinese, of
     each character) carries its class; following tokens are not learnt. A token that covers several Chinese characters
     stands for all of them. Decoding takes each token's logits from the window in which it has most context, and the
     most probable valid sequence of classes (Viterbi).
@@ -229,7 +245,8 @@ class TokenClassification(BaseTask):
         """Return a feature per window: `input_ids`, `labels`, and the place in the text that each token stands for."""
         check_stride(self.options.stride, encoder)
         documents = [document_of(cell) for cell in columns["text"]]
-        windows = encoder.windows([one.text for one in documents], stride=self.options.stride)
+        cut = windows_of_lines if self.options.context == "line" else windows_of_texts
+        windows = cut(encoder, [one.text for one in documents], self.options.stride)
         number_of = {name: number for number, name in enumerate(targets["classes"])}
         lists: dict[str, list[NDArray[np.int32]]] = {"labels": [], "place_starts": [], "place_ends": []}
         for row, (document, parts) in enumerate(zip(documents, windows, strict=True)):
@@ -280,7 +297,11 @@ class TokenClassification(BaseTask):
         self, document: Document, places: NDArray[np.int64], logits: NDArray[np.float64], targets: Targets
     ) -> Entities:
         probability = softmax(logits)
-        path = best_path(np.log(np.clip(probability, 1e-300, 1.0)), targets["classes"], self.options.tagging)
+        logs = np.log(np.clip(probability, 1e-300, 1.0))
+        breaks = line_breaks(document.text, places) if self.options.context == "line" else []
+        path = np.concatenate(
+            [best_path(part, targets["classes"], self.options.tagging) for part in np.split(logs, breaks)]
+        )
         names = [targets["classes"][one] for one in path]
         spans = spans_of_tags(names, [(int(start), int(end)) for start, end in places], self.options.tagging)
         chosen = probability[np.arange(len(path)), path]
@@ -295,6 +316,11 @@ class TokenClassification(BaseTask):
         return Entities(tuple(entities), tuple(tags_of(owners, spans, self.options.tagging)))
 
 
+def line_breaks(text: str, places: NDArray[np.int64]) -> list[int]:
+    """Return the positions of the places, (P, 2), that are the first of a line, without the text's first one."""
+    return [one for one in range(1, len(places)) if "\n" in text[places[one - 1, 1] : places[one, 0]]]
+
+
 def merged(scored: Scored, group: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Return the places of a text, (P, 2), and the logits of each from the window that gives it most context, (P, C).
 
@@ -303,10 +329,12 @@ def merged(scored: Scored, group: NDArray[np.int64]) -> tuple[NDArray[np.int64],
         group: (n,) positions of the text's windows, in their order.
     """
     features, parts = scored.features, []
-    for number, position in enumerate(group):
-        feature = int(scored.index[position])
-        starts, ends = features.row("place_starts", feature), features.row("place_ends", feature)
-        around = context(len(starts), first=number == 0, last=number == len(group) - 1)
+    found = [int(scored.index[position]) for position in group]
+    starts_of = [features.row("place_starts", feature) for feature in found]
+    ends_of = [features.row("place_ends", feature) for feature in found]
+    joined = [False, *map(overlap, ends_of, starts_of[1:]), False]
+    for number, (position, starts, ends) in enumerate(zip(group, starts_of, ends_of, strict=True)):
+        around = context(len(starts), first=not joined[number], last=not joined[number + 1])
         own = np.flatnonzero(starts >= 0)
         parts.append((starts[own], ends[own], around[own], scored.outputs["logits"][position][own]))
     starts, ends, around, logits = (np.concatenate([part[i] for part in parts]) for i in range(4))

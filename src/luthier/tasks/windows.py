@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,31 @@ def check_stride(stride: int, encoder: TextEncoder) -> None:
             f"the task's stride must be less than the {room} tokens of a window; got {stride}.",
             fix="Lower the stride, or raise model.max_length.",
         )
+
+
+def windows_of_texts(encoder: TextEncoder, texts: Sequence[str], stride: int) -> list[list[Window]]:
+    """Return each text's windows."""
+    return encoder.windows(texts, stride=stride)
+
+
+def windows_of_lines(encoder: TextEncoder, texts: Sequence[str], stride: int) -> list[list[Window]]:
+    """Return each text's windows, none of which goes beyond a line; blank lines have none, unless all are blank."""
+    lines: list[str] = []
+    places: list[tuple[int, int]] = []  # of each line: its text, and where it begins in it
+    for number, text in enumerate(texts):
+        start, before = 0, len(lines)
+        for line in text.split("\n"):
+            if line.strip():
+                lines.append(line)
+                places.append((number, start))
+            start += len(line) + 1
+        if len(lines) == before:
+            lines.append(text)
+            places.append((number, 0))
+    found: list[list[Window]] = [[] for _ in texts]
+    for (number, start), parts in zip(places, encoder.windows(lines, stride=stride), strict=True):
+        found[number] += [replace(part, spans=np.where(part.spans < 0, -1, part.spans + start)) for part in parts]
+    return found
 
 
 def first_tokens(document: Document, windows: Sequence[Window]) -> dict[Place, Place]:
@@ -61,6 +87,17 @@ def places_of(window: Window, stand_for: Mapping[Place, Place]) -> list[Place]:
         found.append(NO_PLACE if repeated else stand_for.get(here, NO_PLACE))
         before = here
     return found
+
+
+def overlap(ends: NDArray[Any], starts: NDArray[Any]) -> bool:
+    """Return whether a window shares places with the next one.
+
+    Args:
+        ends: (T,) of the window's places, -1 where a token stands for none.
+        starts: (T,) of the next window's.
+    """
+    begun = starts[starts >= 0]
+    return len(begun) > 0 and int(ends.max(initial=-1)) > int(begun[0])
 
 
 def context(length: int, *, first: bool, last: bool) -> NDArray[np.float64]:

@@ -143,6 +143,27 @@ def test_each_token_is_taken_from_the_window_with_most_context(folder: Path) -> 
     assert max(len(one) for one in owner.values()) > 1
 
 
+def test_with_context_line_a_text_has_the_entities_of_its_lines(folder: Path) -> None:
+    task = TokenClassification(TokenSettings(stride=5, context="line"))
+    texts = [row["text"] for row in spanned(12, 3, longest=40)]
+    whole = "\n\n".join(texts) + "\n"
+    rows = [{"text": whole, "spans": [{"start": 0, "end": 1, "label": "X"}]}, *({"text": t, "spans": []} for t in texts)]
+    found, targets, inputs = features_of(task, rows, TextEncoder(folder, max_length=14))
+    assert len(found) > 2 * len(rows)
+    logits = np.empty(len(found), dtype=object)
+    for number in range(len(found)):  # what a model would say that sees the whole window
+        ids = found.row("input_ids", number)
+        seed = np.random.default_rng(ids.astype(np.uint32))
+        logits[number] = seed.normal(size=(len(ids), len(targets["classes"])))
+    answers = task.decode(Scored({"logits": logits}, found, np.arange(len(found)), inputs), targets, {})
+    start, alone = 0, []
+    for text, answer in zip(texts, answers[1:], strict=True):
+        alone += [(start + one.start, start + one.end, one.score) for one in answer.entities]
+        start += len(text) + 2
+    assert [(one.start, one.end, one.score) for one in answers[0].entities] == alone
+    assert len(alone) > 20
+
+
 def test_cells_of_csv_are_the_same_as_real_lists() -> None:
     task = TokenClassification()
     spans = [{"start": 4, "end": 6, "label": "L"}, {"end": 3, "label": "P", "start": 0}]
