@@ -180,6 +180,19 @@ def export(options: argparse.Namespace) -> int:
     return 0
 
 
+def compress(options: argparse.Namespace) -> int:
+    """Search for a smaller and faster form of a run's bundle that keeps a contract."""
+    from luthier.console import compression_lines
+    from luthier.pipeline.compressing import compress as search
+    from luthier.pipeline.compressing import refuse_broken
+
+    asked = {key: getattr(options, key) for key in (*CONTRACT, "prefer", "moves") if getattr(options, key) is not None}
+    report = search(options.bundle, changes=asked, fresh=options.fresh, tell=_say, stop=_stop_on_signals())
+    print(report.model_dump_json() if options.json else compression_lines(report))
+    refuse_broken(report, Path(options.bundle))
+    return 0
+
+
 def compare(options: argparse.Namespace) -> int:
     """Compare two runs: what was asked for, what came out, and the answers on the test rows that they share."""
     from dataclasses import asdict
@@ -307,6 +320,19 @@ class _Parser(argparse.ArgumentParser):
         raise SystemExit(2)
 
 
+CONTRACT = {
+    "max_drop": "points of the headline metric that may be lost",
+    "confidence": "of a one-sided bound of the loss, which then must keep max-drop",
+    "max_flips": "share of the answers that may change",
+    "max_calibration_drift": "points by which the calibration error may rise",
+    "max_slice_drop": "points that a slice of the rows may lose",
+    "rows_per_second": "at least so many, in batches",
+    "p95_ms": "at most, for single requests",
+    "mib": "at most, of all files",
+    "seconds": "of work, after which nothing new is begun",
+    "learning_rate": "where a model with fewer layers learns from the whole one",
+    "epochs": "there",
+}
 SORTS = {"date": "date", "name": "name", "metric": "value", "rate": "rows_per_second", "time": "seconds"}
 COMMANDS = (
     "init",
@@ -318,6 +344,7 @@ COMMANDS = (
     "verify",
     "combine",
     "export",
+    "compress",
     "predict",
     "serve",
     "samples",
@@ -371,6 +398,15 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("bundle", metavar="BUNDLE", help="a bundle, or a run that holds one")
     one.add_argument("--to", required=True, metavar="FORMAT", help="onnx, openvino or transformers")
     one.add_argument("-o", "--out", required=True, metavar="DIR", help="the new folder")
+    one.add_argument("--json", action="store_true", help="print one line of JSON")
+    one = _add(commands, "compress", compress)
+    one.add_argument("bundle", metavar="BUNDLE", help="the bundle of a finished run, or the run's folder")
+    for key, text in CONTRACT.items():
+        kind = _count if key == "epochs" else float
+        one.add_argument(f"--{key.replace('_', '-')}", type=kind, metavar="N", help=f"{text} (as the project says)")
+    one.add_argument("--prefer", choices=("speed", "size"), help="what is sought among points that keep all of it")
+    one.add_argument("--moves", type=lambda text: text.split(","), metavar="LIST", help="forms,layers")
+    one.add_argument("--fresh", action="store_true", help="begin the search anew")
     one.add_argument("--json", action="store_true", help="print one line of JSON")
     one = _add(commands, "predict", predict)
     one.add_argument("bundle", metavar="BUNDLE", help="a bundle, or a run that holds one")

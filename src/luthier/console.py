@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from luthier.artifacts.check import CheckReport
+    from luthier.artifacts.compression import CompressionReport
     from luthier.artifacts.runs import Difference, RunSummary
     from luthier.evaluation.compare import Comparison
     from luthier.pipeline.batch import ShownFeature
@@ -146,14 +147,48 @@ def batch_lines(batch: Sequence[ShownFeature]) -> str:
     return "\n".join(lines)
 
 
+def compression_lines(report: CompressionReport) -> str:
+    """Return the points of a search as a table, and what came of it."""
+    rows = [("", "point", "rows/s", "times", "p95 ms", "MiB", "points lost", "at most", "changed", "")]
+    for point in report.points:
+        loss = point.loss
+        rows.append(
+            (
+                ">" if point.name == report.chosen else "*" if point.on_front else "",
+                point.name,
+                f"{point.rows_per_second:,.0f}",
+                f"{point.ratio:.2f}",
+                f"{point.p95_ms:.1f}",
+                f"{point.bytes / 2**20:.1f}",
+                f"{loss.drop:+.2f}",
+                "" if loss.bound is None else f"{loss.bound:+.2f}",
+                "" if loss.flips is None else f"{100 * loss.flips:.2f} %",
+                "; ".join(point.misses),
+            )
+        )
+    left = [f"{name}: left out: {why}" for name, why in report.left_out.items()]
+    test = report.test
+    end = []
+    if test is not None:
+        bound = "" if test.bound is None else f" (at most {test.bound:+.2f} at {test.confidence:.0%})"
+        changed = "" if test.flips is None else f", {100 * test.flips:.2f} % of the answers changed"
+        end = [f"{report.chosen} on {test.rows} test rows: {test.drop:+.2f} points lost{bound}{changed}"]
+    about = f"validation: {report.points[0].loss.rows} rows; * no other point beats it; > chosen"
+    return "\n".join([*_table(rows), *left, about, *end])
+
+
 def run_lines(found: Sequence[RunSummary]) -> str:
     """Return a table of runs."""
     head = ("run", "state", "metric", "value", "interval", "baseline", "rows/s", "time", "written")
     rows = [head, *(_run_row(one) for one in found)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     damaged = [f"{one.folder}: {one.detail}" for one in found if one.state == "damaged"]
-    return "\n".join([*lines, *damaged])
+    return "\n".join([*_table(rows), *damaged])
+
+
+def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return a line per row, the columns below each other."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def _run_row(one: RunSummary) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from luthier.errors import ArtifactError
 
@@ -130,6 +130,25 @@ def write_bytes_atomic(path: Path, data: bytes) -> None:
 def json_bytes(value: Any) -> bytes:
     """Return a value as indented JSON; NaN and infinity are refused, since JSON has neither."""
     return f"{json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)}\n".encode()
+
+
+def append_line(path: Path, line: str) -> None:
+    """Append a line to a file, down to the device; what a kill left of a last line is cut off first."""
+    with path.open("a+b") as stream:
+        _cut_torn_line(stream)
+        stream.write(f"{line}\n".encode())
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _cut_torn_line(stream: BinaryIO) -> None:
+    size = stream.seek(0, os.SEEK_END)
+    if size == 0:
+        return
+    stream.seek(size - 1)
+    if stream.read() != b"\n":
+        stream.seek(0)
+        stream.truncate(stream.read().rfind(b"\n") + 1)
 
 
 def write_json_atomic(path: Path, value: Any) -> None:

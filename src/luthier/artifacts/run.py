@@ -11,15 +11,14 @@ RUN/<stage>/...       each stage's own files
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-from luthier.artifacts.files import read_json, sha256_file, write_bytes_atomic, write_json_atomic
+from luthier.artifacts.files import append_line, read_json, sha256_file, write_bytes_atomic, write_json_atomic
 from luthier.errors import ArtifactError
 
 RUN_SCHEMA_VERSION = 1
@@ -138,33 +137,15 @@ class RunDir:
     def note_test_read(self, *, split: str, rows: int, weights_sha256: str) -> None:
         """Append to the ledger that the test split was read, before it is read."""
         line = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "split": split, "rows": rows}
-        self._append("ledger.jsonl", json.dumps({**line, "weights_sha256": weights_sha256}))
+        append_line(self.path / "ledger.jsonl", json.dumps({**line, "weights_sha256": weights_sha256}))
 
     def log(self, text: str) -> None:
         """Append a line to the run's log."""
-        self._append("log.txt", text)
-
-    def _append(self, name: str, line: str) -> None:
-        """Append a line to a file; what a kill left of a last line is cut off first."""
-        with (self.path / name).open("a+b") as stream:
-            _cut_torn_line(stream)
-            stream.write(f"{line}\n".encode())
-            stream.flush()
-            os.fsync(stream.fileno())
+        append_line(self.path / "log.txt", text)
 
     def write_text(self, name: str, text: str) -> None:
         """Write a small file of the run atomically."""
         write_bytes_atomic(self.path / name, text.encode())
-
-
-def _cut_torn_line(stream: BinaryIO) -> None:
-    size = stream.seek(0, os.SEEK_END)
-    if size == 0:
-        return
-    stream.seek(size - 1)
-    if stream.read() != b"\n":
-        stream.seek(0)
-        stream.truncate(stream.read().rfind(b"\n") + 1)
 
 
 def _matches(path: Path, digest: str) -> bool:

@@ -5,6 +5,7 @@ from luthier.config.names import Names, Roles, build_settings
 from luthier.config.plan import (
     BundleStage,
     CheckStage,
+    CompressStage,
     EvaluateStage,
     MethodPlan,
     Plan,
@@ -16,6 +17,7 @@ from luthier.config.plan import (
 from luthier.config.project import (
     BundleSpec,
     CheckSpec,
+    CompressSpec,
     DataSpec,
     EarlyStoppingSpec,
     EvaluateSpec,
@@ -32,6 +34,8 @@ __all__ = [
     "BundleStage",
     "CheckSpec",
     "CheckStage",
+    "CompressSpec",
+    "CompressStage",
     "DataSpec",
     "EarlyStoppingSpec",
     "EvaluateSpec",

@@ -48,16 +48,23 @@ class LoadedProject:
         return Problem(where=self.where(key), path=key, message=message)
 
     def locate(self, source: str) -> str:
-        """Return a model or data source with a local path made absolute; samples and hub ids stay as they are.
+        """Return a model or data source with a local path made absolute, see `locate`."""
+        return locate(self.folder, source)
 
-        A local path is one that starts with `.`, `/` or `~`, ends like a data file, or exists below the folder.
-        """
-        if source.startswith(SAMPLE):
-            return source
-        path = Path(source).expanduser()
-        full = path if path.is_absolute() else self.folder / path
-        local = source.startswith((".", "/", "~")) or path.is_absolute() or source.lower().endswith(DATA_ENDINGS)
-        return str(full.resolve()) if local or full.exists() else source
+
+def locate(folder: Path, source: str) -> str:
+    """Return a model or data source with a local path made absolute; samples and hub ids stay as they are.
+
+    Args:
+        folder: that relative paths start from.
+        source: local is a path that starts with `.`, `/` or `~`, ends like a data file, or exists below the folder.
+    """
+    if source.startswith(SAMPLE):
+        return source
+    path = Path(source).expanduser()
+    full = path if path.is_absolute() else folder / path
+    local = source.startswith((".", "/", "~")) or path.is_absolute() or source.lower().endswith(DATA_ENDINGS)
+    return str(full.resolve()) if local or full.exists() else source
 
 
 def load_project(

@@ -16,6 +16,7 @@ from luthier.config.names import Names, default_settings
 from luthier.config.project import (
     BundleSpec,
     CheckSpec,
+    CompressSpec,
     DataSpec,
     EvaluateSpec,
     ModelSpec,
@@ -83,6 +84,14 @@ class BundleStage(Block):
     spec: BundleSpec = Field(description="What goes into it.")
 
 
+class CompressStage(Block):
+    """Search for a smaller and faster model that keeps a contract."""
+
+    stage: Literal["compress"] = Field(default="compress", description="The kind of stage.")
+    tasks: TaskNames = Field(description="Keys of `tasks` it is about.")
+    spec: CompressSpec = Field(description="The contract.")
+
+
 class ReportStage(Block):
     """Write the report."""
 
@@ -92,10 +101,10 @@ class ReportStage(Block):
 
 
 Stage = Annotated[
-    CheckStage | TrainStage | EvaluateStage | BundleStage | ReportStage,
+    CheckStage | TrainStage | EvaluateStage | BundleStage | CompressStage | ReportStage,
     Field(discriminator="stage"),
 ]
-S = TypeVar("S", CheckStage, TrainStage, EvaluateStage, BundleStage, ReportStage)
+S = TypeVar("S", CheckStage, TrainStage, EvaluateStage, BundleStage, CompressStage, ReportStage)
 
 
 class Plan(Block):
@@ -146,6 +155,7 @@ def resolve(project: Project, names: Names | None = None) -> Plan:
             TrainStage(tasks=about, method=MethodPlan(name=method, settings=method_settings), spec=project.train),
             EvaluateStage(tasks=about, spec=project.evaluate),
             BundleStage(tasks=about, spec=project.bundle),
+            *([] if project.compress is None else [CompressStage(tasks=about, spec=project.compress)]),
             ReportStage(tasks=about, spec=project.report),
         ),
         track=_track(project.track),

@@ -465,6 +465,52 @@ class BundleSpec(Block):
     )
 
 
+class CompressSpec(Block):
+    """What a compressed model may lose and must reach; of the points that keep it the fastest or smallest is taken."""
+
+    max_drop: Annotated[float, Unit("points of the headline metric, hundredths")] = Field(
+        default=0.5, ge=0, le=100, description="How much of the headline metric may be lost, on average over the rows."
+    )
+    confidence: float | None = Field(
+        default=None,
+        gt=0.5,
+        lt=1,
+        description="Where set, not the mean loss but its one-sided upper bound (paired bootstrap) must keep max_drop.",
+    )
+    max_flips: Annotated[float, Unit("share of the rows, from 0 to 1")] | None = Field(
+        default=None, ge=0, le=1, description="How many answers may change."
+    )
+    max_calibration_drift: Annotated[float, Unit("points")] | None = Field(
+        default=None, ge=0, description="By how much the expected calibration error may rise."
+    )
+    max_slice_drop: Annotated[float, Unit("points of the headline metric")] | None = Field(
+        default=None, ge=0, description="How much any slice of the rows (see evaluate.slices) may lose."
+    )
+    rows_per_second: float | None = Field(default=None, gt=0, description="At least so many rows, in batches.")
+    p95_ms: Annotated[float, Unit("milliseconds")] | None = Field(
+        default=None, gt=0, description="95 of 100 single requests are answered at least so soon."
+    )
+    mib: Annotated[float, Unit("MiB")] | None = Field(
+        default=None, gt=0, description="Most bytes that all files of the bundle may take."
+    )
+    prefer: Literal["speed", "size"] = Field(
+        default="speed", description="What is sought among the points that keep all of it."
+    )
+    moves: Annotated[tuple[Literal["forms", "layers"], ...], Strict(False)] = Field(
+        default=("forms", "layers"),
+        min_length=1,
+        description="What is tried: forms (runtimes and precisions), and layers (fewer of them, which learn from the "
+        "whole model).",
+    )
+    epochs: Annotated[int, Unit("passes over the training rows")] = Field(
+        default=2, ge=1, description="How long a model with fewer layers learns from the whole one."
+    )
+    learning_rate: float = Field(default=1e-4, gt=0, le=1, description="The peak of it, there.")
+    seconds: Annotated[float, Unit("seconds")] = Field(
+        default=1800.0, gt=0, description="Of work, after which the search begins nothing new."
+    )
+
+
 class ReportSpec(Block):
     """How the report is written."""
 
@@ -567,6 +613,9 @@ class Project(Block):
     check: CheckSpec = Field(default=CheckSpec(), description="What is looked at before training.")
     evaluate: EvaluateSpec = Field(default=EvaluateSpec(), description="What is measured on the test rows.")
     bundle: BundleSpec = Field(default=BundleSpec(), description="What goes into the bundle beside the model.")
+    compress: CompressSpec | None = Field(
+        default=None, description="What a compressed model must keep; null makes none."
+    )
     report: ReportSpec = Field(default=ReportSpec(), description="How the report is written.")
     track: TrackField = Field(
         default=TrackSpec(),

@@ -114,6 +114,18 @@ def replay(predictor: Predictor, goldens: Sequence[Golden], runtime: Runtime) ->
     )
 
 
+def difference(one: Sequence[Golden], other: Sequence[Golden]) -> tuple[float, float]:
+    """Return how far two recordings of the same inputs are apart: in any raw output, and in any decoded number."""
+    pairs = list(zip(one, other, strict=True))
+    raw = max((_gap(a, b) for old, new in pairs for a, b in zip(old.raw, new.raw, strict=True)), default=0.0)
+    decoded = 0.0
+    for old, new in pairs:
+        before, after = dict(_leaves(old.prediction)), dict(_leaves(new.prediction))
+        shared = [path for path in before if path in after and isinstance(before[path], float)]
+        decoded = max([decoded, *(abs(before[path] - after[path]) for path in shared)])
+    return raw, decoded
+
+
 def _compare(where: str, number: int, old: Golden, new: Golden, runtime: Runtime) -> float:
     before, after = dict(_leaves(old.prediction)), dict(_leaves(new.prediction))
     if before.keys() != after.keys():

@@ -18,6 +18,10 @@ QUOTA = Path("/sys/fs/cgroup/cpu.max")
 """A container's processor time on Linux: microseconds allowed, or `max`, and the period that they are of."""
 
 
+PRECISIONS_OF_BF16 = ("bf16", "int8-bf16")
+"""Precisions of a graph that computes in bf16 what is not quantised."""
+
+
 def graph_file(folder: Path, manifest: BundleManifest) -> Path:
     """Return the file of a bundle's graph.
 

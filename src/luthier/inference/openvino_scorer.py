@@ -26,8 +26,8 @@ from luthier.inference.graphs import (
 )
 from luthier.inference.tokens import Generator
 
-PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
-"""OpenVINO's words for ours."""
+PRECISIONS = {"fp32": "f32", "bf16": "bf16", "int8": "f32", "int8-bf16": "bf16"}
+"""OpenVINO's words for ours: what computes that is not quantised in the graph."""
 
 
 class OpenVinoScorer:

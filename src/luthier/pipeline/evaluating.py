@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,6 @@ def evaluate(
         folder: for what this stage leaves.
         note_test_read: called with (split, rows, weights' sha256) before the test split is read.
     """
-    spec = prepared.plan.only(EvaluateStage).spec
     manifest = trained_manifest(train_folder)
     predictor = Predictor(train_folder, manifest)
     task, dataset = prepared.task, prepared.dataset
@@ -52,34 +51,60 @@ def evaluate(
     predictor = predictor.calibrated(calibration)
     note_test_read("test", len(dataset.target("test")), manifest.weights_sha256)
     test = scored(prepared, predictor, "test")
-    evidence = Evidence(
-        task=task.name,
-        headline=task.headline,
-        labels=task.output_labels(dataset.targets),
-        targets=dataset.targets,
-        calibration=calibration,
-        inputs=dataset.inputs,
-        target=next(dataset.columns[role.name] for role in task.roles if role.target),
-        train=_split(prepared, "train", scored(prepared, None, "train"), predictor),
-        validation=_split(prepared, "validation", validation, predictor),
-        test=_split(prepared, "test", test, predictor),
-        weights_sha256=manifest.weights_sha256,
-        confidence=spec.confidence,
-        resamples=spec.resamples,
-        seed=prepared.plan.seed,
-        slices=spec.slices,
-        mistakes=spec.mistakes,
-        bins=spec.bins,
-        answers=spec.answers,
-        baselines=baselines(prepared),
-        custom=custom_metrics(prepared),
-        untuned=lambda: _untuned(prepared),
-    )
+    evidence = gathered(prepared, predictor, validation, test, "test", baselines=baselines(prepared))
     evaluation = EVALUATIONS[task.evaluation]()
     report = evaluation.report(evidence)
     write_json_atomic(folder / "calibration.json", calibration)
     _write_predictions(folder / PREDICTIONS, evaluation.predictions(evidence), dataset.keys("test"))
     return report
+
+
+def gathered(
+    prepared: Prepared,
+    predictor: Predictor,
+    validation: Scored,
+    judged: Scored,
+    split: str,
+    *,
+    baselines: Sequence[str],
+    resamples: int | None = None,
+) -> Evidence:
+    """Return what an evaluation is made from.
+
+    Args:
+        prepared: the inputs.
+        predictor: with its calibration.
+        validation: what it put out for validation rows.
+        judged: what it put out for the rows that are judged.
+        split: the name of their split.
+        baselines: simple models to compare with.
+        resamples: of the bootstrap; default as the project says.
+    """
+    spec = prepared.plan.only(EvaluateStage).spec
+    task, dataset = prepared.task, prepared.dataset
+    return Evidence(
+        task=task.name,
+        headline=task.headline,
+        labels=task.output_labels(dataset.targets),
+        targets=dataset.targets,
+        calibration=predictor.entry.calibration,
+        inputs=dataset.inputs,
+        target=next(dataset.columns[role.name] for role in task.roles if role.target),
+        train=_split(prepared, "train", scored(prepared, None, "train"), predictor),
+        validation=_split(prepared, "validation", validation, predictor),
+        test=_split(prepared, split, judged, predictor),
+        weights_sha256=predictor.manifest.weights_sha256,
+        confidence=spec.confidence,
+        resamples=resamples or spec.resamples,
+        seed=prepared.plan.seed,
+        slices=spec.slices,
+        mistakes=spec.mistakes,
+        bins=spec.bins,
+        answers=spec.answers,
+        baselines=baselines,
+        custom=custom_metrics(prepared),
+        untuned=lambda: _untuned(prepared),
+    )
 
 
 def scored(prepared: Prepared, predictor: Predictor | None, part: str) -> Scored:

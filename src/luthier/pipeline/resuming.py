@@ -8,18 +8,23 @@ the new values from its start.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from luthier.artifacts.checkpoint import PREFIX
 from luthier.artifacts.files import read_json, sha256_file, write_json_atomic
 from luthier.artifacts.run import RunDir
-from luthier.config import TrainStage
+from luthier.config import Plan, TrainStage
 from luthier.config.keys import key_table, nearest
+from luthier.config.load import locate
 from luthier.errors import ArtifactError, LuthierError
 from luthier.pipeline.prepared import Prepared
 from luthier.training.hardware import processor, usable_cores
@@ -129,6 +134,7 @@ def accept(record: RunDir, prepared: Prepared, allowed: Sequence[str]) -> list[C
     noted = [{"key": change.key, "change": change.text, "after_step": step} for change in changes]
     kept = {
         "plan": prepared.plan.model_dump(mode="json"),
+        "folder": str(prepared.folder.resolve()),
         "inputs": {"sources": now["data"]},
         "facts": now if changes or "train" not in record.stages else {**now, **_of_training(old.get("facts", now))},
         "changes": [*old.get("changes", []), *noted],
@@ -136,6 +142,36 @@ def accept(record: RunDir, prepared: Prepared, allowed: Sequence[str]) -> list[C
     }
     write_json_atomic(record.plan_path, kept)
     return changes
+
+
+def reopened(record: RunDir) -> Prepared:
+    """Return the inputs of a finished run, from its plan.
+
+    Raises:
+        ArtifactError: the plan is missing or of an older version, or its rows are not what they were.
+    """
+    kept = read_whole(record.plan_path)
+    if "folder" not in kept:
+        raise ArtifactError(
+            "was made by an older version, which did not note where its paths start.",
+            where=str(record.path),
+            fix="Give `luthier run` again; what is done is not done again.",
+        )
+    folder = Path(kept["folder"])
+    try:
+        plan = Plan.model_validate_json(json.dumps(kept["plan"]))
+    except ValidationError as error:
+        raise ArtifactError(f"is not a plan of this version: {error}", where=str(record.plan_path)) from None
+    prepared = Prepared(plan, folder, partial(locate, folder))
+    now = {name: rows.fingerprint for name, rows in prepared.sources.items()}
+    changed = [name for name in now if now[name] != kept["facts"]["data"].get(name)]
+    if changed:
+        raise ArtifactError(
+            f"holds a run from other rows: those of {', '.join(changed)} changed.",
+            where=str(record.path),
+            fix="Bring them back, or train on the new ones.",
+        )
+    return prepared
 
 
 def accepted(record: RunDir) -> list[dict[str, Any]]:

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from luthier.artifacts.check import CheckReport
+from luthier.artifacts.compression import CompressionReport
 from luthier.artifacts.evaluation import EvalReport
 from luthier.artifacts.files import disk_errors_named, fingerprint, write_json_atomic
 from luthier.artifacts.run import RunDir, StageRecord, set_aside
-from luthier.config import LoadedProject, Plan, Project, TrainStage, read_project, resolve
+from luthier.config import CompressStage, LoadedProject, Plan, Project, TrainStage, read_project, resolve
 from luthier.errors import ProjectError, StoppedError
 from luthier.pipeline import resuming, together
 from luthier.pipeline.events import Noted, RunEvent, StageDone, StageSkipped, StageStarted, as_line
@@ -192,7 +193,16 @@ class _Execution:
         if self.listeners.waiting:  # training was done before
             self._begin(None)
         self.listeners.end(result)
+        self._refuse_broken_contract()
         return result
+
+    def _refuse_broken_contract(self) -> None:
+        """Raise a `ContractError` where no compressed model keeps the project's contract; all else is done by then."""
+        compressed = self.record.stages.get("compress")
+        if compressed is not None and any(stage.stage == "compress" for stage in self.plan.stages):
+            from luthier.pipeline.compressing import FOLDER, REPORT, refuse_broken
+
+            refuse_broken(CompressionReport.read(self.record.path / FOLDER / REPORT), self.record.path)
 
     def _begin(self, event: Event | None) -> None:
         """Begin the listeners with the log as it stood before an event; with all of it where there is none."""
@@ -239,6 +249,7 @@ class _Execution:
             "train": self._train,
             "evaluate": self._evaluate,
             "bundle": self._bundle,
+            "compress": self._compress,
             "report": self._report,
         }
         began, cpu = time.monotonic(), time.process_time()
@@ -321,6 +332,15 @@ class _Execution:
             EvalReport.read(self.record.path / "evaluation.json"),
         )
         return [path for path in sorted(self.record.bundle.rglob("*")) if path.is_file()], {}
+
+    def _compress(self) -> tuple[list[Path], dict[str, Any]]:
+        from luthier.pipeline.compressing import FOLDER, REPORT, Compression
+
+        spec = self.plan.only(CompressStage).spec
+        work = Compression(self.prepared, self.record, spec, lambda text: self.emit(Noted(text)), self.stop)
+        report = work.do()
+        written = [path for path in sorted(work.target.rglob("*")) if path.is_file()]
+        return [self.record.path / FOLDER / REPORT, *written], {"kept": report.kept, "misses": report.misses}
 
     def _report(self) -> tuple[list[Path], dict[str, Any]]:
         from luthier.reporting.report import write_report

@@ -219,7 +219,7 @@ class TrainJob:
             objective=build_objective(prepared.task.objective, self._objective_settings()),
             features=kept or prepared.part("train")[0],
             order=(lambda _: batches) if batches is not None else prepared.order,
-            numbers=self._numbers(1 if batches is not None else spec.epochs, 1 if kept and kept.pooled else None),
+            numbers=self.numbers(1 if batches is not None else spec.epochs, 1 if kept and kept.pooled else None),
             world=world,
             store=store,
             best_folder=None if folder is None or world.rank else folder / "best",
@@ -252,12 +252,19 @@ class TrainJob:
         told = world.share(None if rows is None else rows.tolist())
         return None if told is None else np.asarray(told, dtype=np.int64)
 
-    def _numbers(self, epochs: int, threads: int | None) -> Optimisation:
+    def numbers(self, epochs: int, threads: int | None = None, *, learning_rate: float | None = None) -> Optimisation:
+        """Return the loop's numbers.
+
+        Args:
+            epochs: passes over the training rows.
+            threads: inside the operations of a step; None leaves it to the process.
+            learning_rate: the peak; default as the project says.
+        """
         spec = self.spec
         stopping = spec.early_stopping
         return Optimisation(
             epochs=epochs,
-            learning_rate=spec.learning_rate,
+            learning_rate=learning_rate or spec.learning_rate,
             schedule=spec.schedule,
             warmup=spec.warmup,
             weight_decay=spec.weight_decay,

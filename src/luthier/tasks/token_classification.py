@@ -91,7 +91,7 @@ class TokenSettings:
         default="text",
         metadata=_about(
             "What a window may hold: text that goes on beyond a line, or one line alone. With line a text has the "
-            "entities that its lines have one by one, and steps cost less; with text a line is read with its neighbours."
+            "entities that its lines have one by one, and steps cost less; with text its neighbours are read as well."
         ),
     )
 
@@ -132,10 +132,10 @@ class Entities:
 class TokenClassification(BaseTask):
     """The named parts of a text, learnt as a class per word.
 
-    The text (or, with `context: line`, each line of it) is read through overlapping windows, so nothing of it is cut. The first token of each word (in Chinese, of
-    each character) carries its class; following tokens are not learnt. A token that covers several Chinese characters
-    stands for all of them. Decoding takes each token's logits from the window in which it has most context, and the
-    most probable valid sequence of classes (Viterbi).
+    The text (or, with `context: line`, each line of it) is read through overlapping windows, so nothing of it is cut.
+    The first token of each word (in Chinese, of each character) carries its class; following tokens are not learnt. A
+    token that covers several Chinese characters stands for all of them. Decoding takes each token's logits from the
+    window in which it has most context, and the most probable valid sequence of classes (Viterbi).
     """
 
     name: ClassVar[str] = "token-classification"

@@ -13,34 +13,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from luthier.artifacts.bundle import (
-    MODEL,
-    BundleManifest,
-    Runtime,
-    bundle_folder,
-    choose_runtime,
-    open_bundle,
-    read_goldens,
-)
+from luthier.artifacts.bundle import MODEL, BundleManifest, Runtime, bundle_folder, read_goldens
 from luthier.artifacts.files import sha256_file
-from luthier.artifacts.manifest import MANIFEST, new_folder, seal
+from luthier.artifacts.manifest import new_folder, seal
+from luthier.compression.derived import copy_parts, golden_batch, graph_manifest, refuse_writing, torch_manifest
 from luthier.compression.export.agreement import largest_difference, shapes
 from luthier.compression.export.formats import FORMATS, Format
-from luthier.compression.export.traceable import Batch, Traceable, traceable
+from luthier.compression.export.traceable import Traceable, traceable
 from luthier.errors import ArtifactError
 from luthier.inference.goldens import replay
 from luthier.inference.plain import replay_plain
 from luthier.inference.predictor import Predictor
 from luthier.inference.runtimes import TorchScorer
-from luthier.version import __version__
 
 LOOSER = 10
 """How much further than in torch a decoded number may be from the evaluated model's: other kernels round otherwise."""
 PLAIN = "transformers"
 LICENCES = "licences"
-WEIGHTS = shutil.ignore_patterns("*.safetensors", "*.bin")
 
 
 @dataclass(frozen=True)
@@ -91,7 +80,7 @@ def export(bundle: str | Path, to: str, out: str | Path) -> Exported:
         raise ArtifactError(f"format must be one of {', '.join((*FORMATS, PLAIN))}; got {to}.")
     if target.exists():
         raise ArtifactError("exists already.", where=str(target), fix="Choose another folder.")
-    before = Predictor(source, _exportable(source))
+    before = Predictor(source, torch_manifest(source))
     with new_folder(target) as folder:
         found = _plain(before, folder) if to == PLAIN else _graph(before, FORMATS[to], folder)
     size = sum(one.stat().st_size for one in target.rglob("*") if one.is_file())
@@ -112,16 +101,11 @@ def _plain(before: Predictor, folder: Path) -> dict[str, Any]:
 def _graph(before: Predictor, kind: Format, folder: Path) -> dict[str, Any]:
     """Write a bundle that runs a graph."""
     source = before.folder
-    if before.decoding is not None:
-        raise ArtifactError(
-            f"task {before.entry.task} writes text, which graphs do not here.",
-            where=str(source),
-            fix="Serve the bundle as it is, with torch, or export it to transformers.",
-        )
+    refuse_writing(before)
     assert isinstance(before.scorer, TorchScorer), "the torch runtime was chosen"
-    batch = _golden_batch(before)
+    batch = golden_batch(before)
     model = traceable(before.scorer.model, batch)
-    _copy(source, folder)
+    copy_parts(source, folder)
     path = folder / kind.file
     path.parent.mkdir(parents=True)
     attention = kind.write(model, path)
@@ -147,41 +131,6 @@ def _graph(before: Predictor, kind: Format, folder: Path) -> dict[str, Any]:
     }
 
 
-def _exportable(source: Path) -> BundleManifest:
-    """Return a bundle's manifest with its torch runtime.
-
-    Raises:
-        ArtifactError: the bundle is of a kind that is not exported.
-    """
-    manifest = open_bundle(source)
-    if len(manifest.entry_points) > 1:
-        fix = "Export the bundles that it was combined of."
-        raise ArtifactError(f"holds {len(manifest.entry_points)} entries.", where=str(source), fix=fix)
-    if manifest.adapters:
-        raise ArtifactError(
-            "keeps an adapter apart from its base.", where=str(source), fix="Train with lora and merge: true, or full."
-        )
-    if all(runtime.name != "torch" for runtime in manifest.runtimes):
-        fix = "Export the bundle that it was made of."
-        raise ArtifactError("has no torch weights: it was exported itself.", where=str(source), fix=fix)
-    return choose_runtime(manifest, "torch", where=str(source))
-
-
-def _golden_batch(predictor: Predictor) -> Batch:
-    """Return all golden examples as one collated batch, of two rows or more."""
-    features = predictor.features([golden.inputs for golden in read_goldens(predictor.folder)])
-    return features.collate(np.resize(np.arange(len(features)), max(2, len(features))))
-
-
-def _copy(source: Path, folder: Path) -> None:
-    """Copy all but the manifest and the weights."""
-    for path in source.iterdir():
-        if path.is_dir():
-            shutil.copytree(path, folder / path.name, ignore=WEIGHTS if path.name == MODEL else None)
-        elif path.name != MANIFEST:
-            shutil.copyfile(path, folder / path.name)
-
-
 def _manifest(source: Path, manifest: BundleManifest, kind: Format, model: Traceable, weights: str) -> BundleManifest:
     """Return the new bundle's manifest."""
     old = manifest.runtimes[0]
@@ -195,16 +144,7 @@ def _manifest(source: Path, manifest: BundleManifest, kind: Format, model: Trace
         inputs=model.inputs,
         outputs=model.outputs,
     )
-    return manifest.model_copy(
-        update={
-            "luthier": __version__,
-            "heads": [head.model_copy(update={"tensors": {}, "file": None}) for head in manifest.heads],
-            "runtimes": [runtime],
-            "weights_sha256": weights,
-            "parent": sha256_file(source / MANIFEST),
-            "files": {},
-        }
-    )
+    return graph_manifest(source, manifest, runtime, weights)
 
 
 def _note(manifest: BundleManifest, raw: float) -> str:

@@ -1,0 +1,1 @@
+"""The search for a smaller and faster model that keeps a contract."""

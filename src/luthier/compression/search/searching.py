@@ -1,0 +1,263 @@
+"""The search: variants of the model in every form that this machine runs, measured, within a time budget.
+
+Forms of the model as it is come first; then variants with fewer layers, which learn from the model to answer as it
+does, in those forms that were on the Pareto front. Each point is written to `points.jsonl` when it is measured, so a
+search that is continued measures nothing twice. Points are judged by validation rows alone.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from luthier.artifacts.files import append_line, read_json, write_json_atomic
+from luthier.artifacts.manifest import new_folder
+from luthier.compression.export.traceable import Batch
+from luthier.compression.search import layers
+from luthier.compression.search.candidates import (
+    entry_of,
+    graph_of,
+    opened,
+    size_of,
+    write_candidate,
+    write_variant,
+)
+from luthier.compression.search.contract import Loss, Point, front
+from luthier.compression.search.forms import FORMS, Form
+from luthier.compression.search.rates import Cells, rates
+from luthier.errors import LuthierError, StoppedError
+from luthier.inference.predictor import Predictor
+from luthier.inference.runtimes import TorchScorer
+from luthier.models.assembly import TaskModel
+
+LEDGER = "points.jsonl"
+AS_IS = "as it is"
+SHARES = (2 / 3, 1 / 2, 1 / 3)
+MOST_FORMS = 2
+"""How many forms a variant is tried in."""
+
+Recover = Callable[[TaskModel, TaskModel, Path], TaskModel]
+
+
+@dataclass(frozen=True)
+class Searched:
+    """What a search found.
+
+    Attributes:
+        points: in the order in which they were measured; the first is the model as it is, with torch.
+        left_out: `{name: why it was not measured}`.
+        seconds: of work, over all its parts.
+        complete: whether everything was tried; False where the time was up.
+    """
+
+    points: list[Point]
+    left_out: dict[str, str]
+    seconds: float
+    complete: bool
+
+
+@dataclass
+class Search:
+    """A search in a folder.
+
+    Args:
+        source: the bundle, with torch.
+        folder: for what it leaves; a new search has a new one.
+        moves: which kinds of moves: `forms`, `layers`.
+        seconds: of work, after which no new candidate is begun.
+        cells: validation rows for rates.
+        batches: of training rows, for ranges of activations and for the importance of layers.
+        judge: a predictor to what its answers lost on validation rows.
+        recover: trains the second model to answer as the first one does; it may keep checkpoints in the folder.
+        tell: told what happens.
+        stop: asked between two candidates.
+    """
+
+    source: Predictor
+    folder: Path
+    moves: Sequence[str]
+    seconds: float
+    cells: Cells
+    batches: Sequence[Batch]
+    judge: Callable[[Predictor], Loss]
+    recover: Recover
+    tell: Callable[[str], None] = lambda _: None
+    stop: Callable[[], bool] = lambda: False
+    _lines: list[dict[str, Any]] = field(default_factory=list)
+
+    def run(self) -> Searched:
+        """Measure everything that was not measured yet.
+
+        Raises:
+            StoppedError: `stop` said yes.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / LEDGER
+        whole = path.read_text("utf-8").split("\n")[:-1] if path.exists() else []  # a kill may leave half a line
+        self._lines = [json.loads(line) for line in whole]
+        complete = all(self._step(name, work) for name, work in self._plan())
+        return Searched(
+            points=self._points(),
+            left_out={line["name"]: line["why"] for line in self._lines if "why" in line},
+            seconds=self._spent(),
+            complete=complete,
+        )
+
+    def candidate(self, point: Point) -> Path:
+        """Return the folder of a point that is not the model as it is."""
+        return self.folder / "candidates" / _slug(point.name)
+
+    def _plan(self) -> Iterator[tuple[str, Callable[[], Point]]]:
+        """Yield the name of each point and what measures it, one after another: later ones depend on earlier ones."""
+        whole = size_of(self.source.folder)
+        yield AS_IS, lambda: self._measured(AS_IS, self.source, whole, time.monotonic())
+        forms = [form for form in FORMS.values() if self._allowed(form)]
+        if "forms" in self.moves:
+            for form in forms:
+                yield form.name, self._work(form.name, None, form)
+        if "layers" in self.moves:
+            yield from self._shallower(forms)
+
+    def _shallower(self, forms: Sequence[Form]) -> Iterator[tuple[str, Callable[[], Point]]]:
+        model = self._model(self.source)
+        why = layers.refusal(model)
+        if why is not None:
+            self._leave_out("layers", why)
+            return
+        whole = layers.depth(model)
+        depths = [number for number in dict.fromkeys(round(whole * share) for share in SHARES) if 0 < number < whole]
+        tried = self._fitting(forms)
+        for number in depths:
+            for form in tried:
+                name = f"{number} layers, {form.name}"
+                yield name, self._work(name, number, form)
+
+    def _fitting(self, forms: Sequence[Form]) -> list[Form]:
+        """Return the forms that variants are tried in: of those on the front the fastest, and the smallest."""
+        names = {form.name: form for form in forms}
+        plain = [point for point in self._points() if point.name in names]
+        found = sorted(front(plain), key=lambda one: -one.rate.ratio)
+        small = sorted(found, key=lambda one: one.bytes)
+        best = [names[one.name] for one in [*found[:1], *small[:1], *found[1:]]]
+        return list(dict.fromkeys(best or forms))[:MOST_FORMS]
+
+    def _work(self, name: str, number: int | None, form: Form) -> Callable[[], Point]:
+        def work() -> Point:
+            started = time.monotonic()
+            variant = self.source if number is None else self._variant(number)
+            graphs = self.folder / "graphs" / ("as-it-is" if number is None else f"layers-{number}")
+            target = self.folder / "candidates" / _slug(name)
+            if not target.exists():
+                write_candidate(variant, form, graph_of(variant, graphs), target, self.batches, self.source.folder)
+            return self._measured(name, opened(target), size_of(target), started)
+
+        return work
+
+    def _variant(self, number: int) -> Predictor:
+        """Return the model with so many layers, which learnt from the whole one; made at the first call."""
+        folder = self.folder / "variants" / f"layers-{number}"
+        if not folder.exists():
+            teacher = self._model(self.source)
+            gone = layers.order_of_removal(teacher, self.batches)[: layers.depth(teacher) - number]
+            self.tell(f"{number} layers: without {', '.join(map(str, sorted(gone)))}; learning from the whole model")
+            student = layers.without_layers(teacher, gone)
+            trained = self.recover(teacher, student, self.folder / "recovery" / f"layers-{number}")
+            write_variant(self.source, trained.eval(), folder)
+        return Predictor(folder, entry_of(folder))
+
+    def _measured(self, name: str, predictor: Predictor, size: int, started: float) -> Point:
+        runtime = predictor.manifest.runtimes[0]
+        loss = self.judge(predictor)
+        return Point(
+            name=name,
+            runtime=runtime.name,
+            precision=runtime.precision,
+            bytes=size,
+            loss=loss,
+            rate=rates(predictor, self.source, self.cells),
+            seconds=time.monotonic() - started,
+        )
+
+    def _step(self, name: str, work: Callable[[], Point]) -> bool:
+        """Measure one point unless it was; return False where the time is up."""
+        if any(line["name"] == name for line in self._lines):
+            return True
+        if self.stop():
+            raise StoppedError(
+                "stopped between two candidates.", where=str(self.folder), fix="Give the same command to go on."
+            )
+        if self._spent() >= self.seconds and len(self._points()) > 1:
+            return False
+        started = time.monotonic()
+        try:
+            point = work()
+        except StoppedError:
+            raise
+        except LuthierError as error:
+            self._leave_out(name, str(error), time.monotonic() - started)
+            return True
+        self._write({"name": name, "point": point.as_dict(), "seconds": time.monotonic() - started})
+        self.tell(
+            f"{name}: {point.rate.ratio:.2f} times as fast, {point.mib:.1f} MiB, "
+            f"{point.loss.drop:+.2f} points lost on validation"
+        )
+        return True
+
+    def _allowed(self, form: Form) -> bool:
+        why = form.refusal()
+        if why is not None:
+            self._leave_out(form.name, why)
+        return why is None
+
+    def _leave_out(self, name: str, why: str, seconds: float = 0.0) -> None:
+        if all(line["name"] != name for line in self._lines):
+            self._write({"name": name, "why": why, "seconds": seconds})
+            self.tell(f"{name}: left out: {why}")
+
+    def _write(self, line: dict[str, Any]) -> None:
+        append_line(self.folder / LEDGER, json.dumps(line))
+        self._lines.append(line)
+
+    def _points(self) -> list[Point]:
+        return [Point.of(line["point"]) for line in self._lines if "point" in line]
+
+    def _spent(self) -> float:
+        return sum(float(line["seconds"]) for line in self._lines)
+
+    @staticmethod
+    def _model(predictor: Predictor) -> TaskModel:
+        scorer = predictor.scorer
+        assert isinstance(scorer, TorchScorer), "the search begins with torch"
+        return scorer.model
+
+
+def begin(folder: Path, made_from: Mapping[str, Any]) -> bool:
+    """Make a search's folder; return whether it was there, from the same inputs.
+
+    Args:
+        folder: of the search.
+        made_from: what decides its points, JSON-like.
+
+    Raises:
+        LuthierError: the folder holds a search from other inputs.
+    """
+    path = folder / "inputs.json"
+    if path.exists():
+        if read_json(path) != json.loads(json.dumps(made_from)):
+            raise LuthierError(
+                "holds a search from other inputs (bundle, rows, moves, processor or version).",
+                where=str(folder),
+                fix="Start it over with --fresh.",
+            )
+        return True
+    with new_folder(folder) as made:
+        write_json_atomic(made / "inputs.json", dict(made_from))
+    return False
+
+
+def _slug(name: str) -> str:
+    return "-".join("".join(char if char.isalnum() else " " for char in name).split())

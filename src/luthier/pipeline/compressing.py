@@ -1,0 +1,468 @@
+"""The compress stage: a search judged by validation rows, and the test rows read once for the point that was chosen."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from luthier.artifacts.bundle import BundleManifest
+from luthier.artifacts.checkpoint import CheckpointStore
+from luthier.artifacts.compression import CompressionReport, LossValues, PointRow
+from luthier.artifacts.evaluation import EvalReport
+from luthier.artifacts.files import fingerprint, sha256_file
+from luthier.artifacts.manifest import MANIFEST
+from luthier.artifacts.run import RunDir
+from luthier.compression.derived import refuse_writing, torch_manifest
+from luthier.compression.export.traceable import Batch
+from luthier.compression.search import searching
+from luthier.compression.search.candidates import entry_of, opened, write_bundle
+from luthier.compression.search.contract import (
+    Contract,
+    Loss,
+    Point,
+    best,
+    front,
+    misses,
+    nearest,
+    quality_misses,
+    rows_needed,
+)
+from luthier.config import CompressSpec, CompressStage
+from luthier.errors import ArtifactError, ContractError, StoppedError
+from luthier.evaluation.evidence import Evidence
+from luthier.evaluation.kinds import EVALUATIONS
+from luthier.inference.loading import load
+from luthier.inference.predictor import Predictor
+from luthier.metrics.intervals import paired_bootstrap
+from luthier.metrics.registry import METRICS
+from luthier.metrics.scores import RowScores, Scores
+from luthier.models.assembly import TaskModel
+from luthier.models.tuning.table import build_method
+from luthier.objectives.distillation import Distillation
+from luthier.pipeline.evaluating import baselines, gathered, scored
+from luthier.pipeline.prepared import Prepared
+from luthier.pipeline.resuming import reopened
+from luthier.pipeline.training import TrainJob, choose, engine, used_rows
+from luthier.tasks.base import Scored
+from luthier.training.events import StepDone, Stopped
+from luthier.training.hardware import processor
+from luthier.training.loop import Fit
+from luthier.training.world import LocalWorld
+from luthier.version import __version__
+
+FOLDER, REPORT, COMPRESSED = "compress", "compression.json", "compressed"
+RATE_ROWS = 256
+BATCHES, BATCH_ROWS = 12, 16
+FEWER_RESAMPLES = 100
+LEAST_SLICE_ROWS = 30
+BOUND = 0.95
+"""The confidence of the bound that is reported where the contract asks for none."""
+POINTS = 100
+
+
+@dataclass(frozen=True)
+class _Answers:
+    """What a predictor answered to the rows of a split."""
+
+    scores: RowScores
+    answers: list[dict[str, Any]]
+    slices: dict[str, float | None]
+    evidence: Evidence
+
+
+class Judge:
+    """Compares a predictor's answers with those of the model that it was made of.
+
+    Args:
+        prepared: the inputs.
+        reference: that model.
+        confidence: of the bound.
+    """
+
+    def __init__(self, prepared: Prepared, reference: Predictor, confidence: float) -> None:
+        self.prepared = prepared
+        self.reference = reference
+        self.confidence = confidence
+        self.evaluation = EVALUATIONS[prepared.task.evaluation]()
+        self._known: dict[str, _Answers] = {}
+
+    def loss(self, predictor: Predictor, split: str = "validation") -> Loss:
+        """Return what a predictor's answers lost on a split."""
+        before, after = self._before(split), self._answers(predictor, split)
+        metric = METRICS[self.prepared.task.headline]
+        sign = POINTS if metric.greater_is_better else -POINTS
+        paired = paired_bootstrap(before.scores, after.scores, metric, confidence=2 * self.confidence - 1)
+        worse = None if paired.interval is None else paired.interval[0 if metric.greater_is_better else 1]
+        flips, divergence = _changes(before.answers, after.answers)
+        falls = {
+            name: sign * (value - after.slices[name])  # type: ignore[operator]
+            for name, value in before.slices.items()
+            if value is not None and after.slices.get(name) is not None
+        }
+        worst = max(falls, key=lambda name: falls[name]) if falls else None
+        return Loss(
+            rows=before.scores.rows,
+            drop=float("inf") if paired.difference is None else 0.0 - sign * paired.difference,
+            bound=None if worse is None else 0.0 - sign * worse,
+            confidence=self.confidence,
+            flips=flips,
+            divergence=divergence,
+            calibration_drift=_drift(before.scores, after.scores),
+            slice_drop=None if worst is None else falls[worst],
+            worst_slice=worst,
+        )
+
+    def report(self, predictor: Predictor, split: str) -> EvalReport:
+        """Return the whole evaluation of a predictor on a split."""
+        return self.evaluation.report(self._evidence(predictor, split, baselines(self.prepared), None))
+
+    def _before(self, split: str) -> _Answers:
+        if split not in self._known:
+            self._known[split] = self._answers(self.reference, split)
+        return self._known[split]
+
+    def _answers(self, predictor: Predictor, split: str) -> _Answers:
+        evidence = self._evidence(predictor, split, (), FEWER_RESAMPLES)
+        columns = {name: np.asarray(values) for name, values in self.evaluation.predictions(evidence).items()}
+        report = self.evaluation.report(evidence)
+        rows = [row for row in report.slices if row.rows >= LEAST_SLICE_ROWS]
+        return _Answers(
+            scores=self.evaluation.scores(columns),
+            answers=[one.as_dict() for one in evidence.test.predict()],
+            slices={f"{row.column} {row.value}": row.metric.value for row in rows},
+            evidence=evidence,
+        )
+
+    def _evidence(self, predictor: Predictor, split: str, beside: Sequence[str], resamples: int | None) -> Evidence:
+        validation = scored(self.prepared, predictor, "validation")
+        judged: Scored = validation if split == "validation" else scored(self.prepared, predictor, split)
+        return gathered(self.prepared, predictor, validation, judged, split, baselines=beside, resamples=resamples)
+
+
+def _changes(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]) -> tuple[float | None, float]:
+    """Return the share of answers that changed, numbers aside, and the mean distance of the numbers in the others."""
+    changed, distances, worded = 0, [0.0], False
+    for old, new in zip(before, after, strict=True):
+        one, other = _parted(old), _parted(new)
+        worded = worded or bool(one[0])
+        if one[0] != other[0]:
+            changed += 1
+        elif len(one[1]):
+            distances.append(float(np.abs(one[1] - other[1]).mean()))
+    return (changed / max(1, len(before)) if worded else None), float(np.mean(distances[1:] or [0.0]))
+
+
+def _parted(value: Any, path: str = "") -> tuple[list[tuple[str, Any]], NDArray[np.float64]]:
+    """Return what of an answer is no decimal number, each with its place in it, and the decimal numbers."""
+    words: list[tuple[str, Any]] = []
+    numbers: list[float] = []
+
+    def walk(one: Any, at: str) -> None:
+        if isinstance(one, Mapping):
+            for key in sorted(one):
+                walk(one[key], f"{at}.{key}")
+        elif isinstance(one, list | tuple):
+            for number, item in enumerate(one):
+                walk(item, f"{at}[{number}]")
+        elif isinstance(one, float):
+            numbers.append(one)
+        else:
+            words.append((at, one))
+
+    walk(value, path)
+    return words, np.asarray(numbers)
+
+
+def _drift(before: RowScores, after: RowScores) -> float | None:
+    """Return by how many points the expected calibration error rose."""
+    if not isinstance(before, Scores) or not isinstance(after, Scores):
+        return None
+    old, new = (METRICS["ece"].function(one) for one in (before, after))
+    return None if old is None or new is None else POINTS * (new - old)
+
+
+def compress(
+    run: str | Path,
+    *,
+    changes: Mapping[str, Any],
+    fresh: bool = False,
+    tell: Callable[[str], None] = lambda _: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> CompressionReport:
+    """Search for a smaller and faster form of a finished run's bundle.
+
+    Args:
+        run: its folder, or that of its bundle.
+        changes: keys of the project's `compress` block with values that take the place of the project's.
+        fresh: begin the search anew.
+        tell: told what happens.
+        stop: asked between two candidates and steps.
+
+    Raises:
+        ArtifactError: the folder is no finished run, its rows changed, its bundle is of a kind that is not compressed,
+            or a value is out of its bounds.
+        StoppedError: `stop` said yes.
+    """
+    from luthier.reporting.report import write_report
+
+    folder = Path(run)
+    folder = folder if (folder / "plan.json").exists() else folder.parent
+    if not (folder / "bundle" / MANIFEST).exists() or not (folder / "plan.json").exists():
+        fix = "Give the folder of a finished run, or its bundle there: the rows are needed."
+        raise ArtifactError("is not a finished run.", where=str(run), fix=fix)
+    record = RunDir(folder.resolve())
+    with record.lock():
+        prepared = reopened(record)
+        if fresh:
+            shutil.rmtree(record.path / FOLDER, ignore_errors=True)
+        work = Compression(prepared, record, _changed(prepared, changes), tell, stop)
+        report = work.do()
+        write_report(record, prepared.plan, record.path / "report.html")
+    return report
+
+
+def refuse_broken(report: CompressionReport, folder: Path) -> None:
+    """Raise a `ContractError` with the nearest miss where the contract is not kept."""
+    if report.kept:
+        return
+    point = report.chosen or report.nearest
+    needed = "" if report.rows_needed is None else f" The bound would take about {report.rows_needed:,} rows."
+    time = "" if report.complete else " The time was up before everything was tried: raise compress.seconds."
+    raise ContractError(
+        f"no point keeps the contract; the nearest of {len(report.points)} is {point}: {', '.join(report.misses)}.",
+        where=str(folder),
+        fix=f"Loosen it, or see the points in report.html.{needed}{time}",
+    )
+
+
+def _changed(prepared: Prepared, changes: Mapping[str, Any]) -> CompressSpec:
+    """Return the project's contract, or the default one, with some values changed."""
+    stages = [stage.spec for stage in prepared.plan.stages if isinstance(stage, CompressStage)]
+    values = {**(stages[0] if stages else CompressSpec()).model_dump(), **changes}
+    try:
+        return CompressSpec.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"])).replace("_", "-")
+        raise ArtifactError(f"--{key}: {first['msg']}; got {first['input']}.") from None
+
+
+@dataclass(frozen=True)
+class Compression:
+    """A search in a run's folder.
+
+    Attributes:
+        prepared: the inputs of the run.
+        record: its folder, which holds a bundle.
+        spec: the contract.
+        tell: told what happens.
+        stop: asked between two candidates and steps.
+    """
+
+    prepared: Prepared
+    record: RunDir
+    spec: CompressSpec
+    tell: Callable[[str], None] = lambda _: None
+    stop: Callable[[], bool] = lambda: False
+
+    @property
+    def folder(self) -> Path:
+        """Where the search leaves its files."""
+        return self.record.path / FOLDER
+
+    @property
+    def target(self) -> Path:
+        """The compressed bundle."""
+        return self.record.path / COMPRESSED
+
+    @property
+    def contract(self) -> Contract:
+        """What must be kept."""
+        return Contract(**self.spec.model_dump(include=set(Contract.__dataclass_fields__)))
+
+    @cached_property
+    def judge(self) -> Judge:
+        """Compares with the run's bundle."""
+        return Judge(self.prepared, self._source, self.spec.confidence or BOUND)
+
+    @cached_property
+    def _source(self) -> Predictor:
+        manifest: BundleManifest = torch_manifest(self.record.bundle)
+        return Predictor(self.record.bundle, manifest)
+
+    def do(self) -> CompressionReport:
+        """Search, choose by validation rows, read the test rows once, and write the bundle where all is kept.
+
+        Raises:
+            ArtifactError: the bundle is of a kind that is not compressed.
+            StoppedError: `stop` said yes.
+        """
+        refuse_writing(self._source)
+        searching.begin(self.folder, self._made_from())
+        search = self._search()
+        found = search.run()
+        # The model as it is keeps every limit on quality; it is the answer only where it is what was asked for.
+        chosen = best(self.contract, found.points[1:]) or best(self.contract, found.points[:1])
+        test = None
+        wrong = [str(miss) for miss in ([] if chosen is None else misses(self.contract, chosen))]
+        if chosen is not None and chosen is not found.points[0]:
+            test = self._tested(search.candidate(chosen))
+            wrong = [f"{miss} on the test rows" for miss in quality_misses(self.contract, test)]
+        near = nearest(self.contract, found.points) if chosen is None else None
+        if near is not None:
+            wrong = [str(miss) for miss in near[1]]
+        report = self._report(found, chosen, near[0] if near else None, test, wrong)
+        self._write(search, chosen, report, found.points[0])
+        report.write(self.folder / REPORT)
+        return report
+
+    def _made_from(self) -> dict[str, Any]:
+        return {
+            "bundle": sha256_file(self.record.bundle / MANIFEST),
+            "rows": self.prepared.fingerprint,
+            "moves": list(self.spec.moves),
+            "recovery": [self.spec.epochs, self.spec.learning_rate],
+            "confidence": self.judge.confidence,
+            "processor": processor(),
+            "version": __version__,
+        }
+
+    def _search(self) -> searching.Search:
+        cells = self.prepared.dataset.inputs_of("validation", self.prepared.task)
+        places = np.unique(np.linspace(0, len(cells) - 1, RATE_ROWS).round().astype(int))
+        return searching.Search(
+            source=self._source,
+            folder=self.folder,
+            moves=self.spec.moves,
+            seconds=self.spec.seconds,
+            cells=[cells[place] for place in places],
+            batches=self._batches(),
+            judge=self.judge.loss,
+            recover=self._recover,
+            tell=self.tell,
+            stop=self.stop,
+        )
+
+    def _batches(self) -> list[Batch]:
+        """Return batches of training rows from all over the lengths."""
+        features, index = self.prepared.part("train")
+        by_length = index[np.argsort(features.total_cost[index], kind="stable")]
+        number = min(BATCHES * BATCH_ROWS, len(by_length))
+        spread = by_length[np.linspace(0, len(by_length) - 1, number).round().astype(int)]
+        parts = [spread[i : i + BATCH_ROWS] for i in range(0, len(spread), BATCH_ROWS)]
+        return [features.collate(part) for part in parts if len(part) > 1 or len(parts) == 1]
+
+    def _recover(self, teacher: TaskModel, student: TaskModel, folder: Path) -> TaskModel:
+        """Train a model to answer the training rows as another one does."""
+        choices = choose(self.prepared)
+        job = TrainJob(self.prepared, choices)
+        numbers = job.numbers(self.spec.epochs, learning_rate=self.spec.learning_rate)
+        made_from = fingerprint([self._made_from(), folder.name, asdict(numbers)])
+        folder.mkdir(parents=True, exist_ok=True)
+        fit = Fit(
+            model=student,
+            method=build_method("full", {}),
+            objective=Distillation(teacher, per_token=teacher.per_token),
+            features=self.prepared.part("train")[0],
+            order=self.prepared.order,
+            numbers=numbers,
+            world=LocalWorld(choices["device"].value),
+            used_rows=used_rows(*self.prepared.part("train")),
+            store=CheckpointStore(folder / "checkpoints", run_fingerprint=made_from, keep=1),
+            stop=self.stop,
+        )
+        with engine(choices):
+            for event in fit:
+                if isinstance(event, Stopped):
+                    raise StoppedError(
+                        "stopped; a checkpoint was written.",
+                        where=str(folder),
+                        fix="Give the same command again to go on from there.",
+                    )
+                if isinstance(event, StepDone) and event.step % 100 == 0:
+                    self.tell(f"{folder.name}: step {event.step}, loss {event.loss:.4f}")
+        teacher.requires_grad_(True)
+        return fit.model
+
+    def _tested(self, candidate: Path) -> Loss:
+        """Return what the chosen point lost on the test rows."""
+        rows = len(self.prepared.dataset.target("test"))
+        self.record.note_test_read(split="test", rows=rows, weights_sha256=entry_of(candidate).weights_sha256)
+        return self.judge.loss(opened(candidate), "test")
+
+    def _write(self, search: searching.Search, chosen: Point | None, report: CompressionReport, whole: Point) -> None:
+        """Write the compressed bundle where the contract is kept; one of an earlier search goes."""
+        shutil.rmtree(self.target, ignore_errors=True)
+        if chosen is None or not report.kept or chosen is whole:
+            return
+        candidate = search.candidate(chosen)
+        evaluation = self.judge.report(opened(candidate), "test")
+        content = f"{evaluation.model_dump_json(indent=2)}\n".encode()
+        write_bundle(candidate, self.target, evaluation=content, card=_card(chosen, report, whole))
+        load(self.target)
+
+    def _report(
+        self,
+        found: searching.Searched,
+        chosen: Point | None,
+        near: Point | None,
+        test: Loss | None,
+        wrong: Sequence[str],
+    ) -> CompressionReport:
+        shown = chosen or near
+        asked = self.contract.confidence is not None and shown is not None
+        best_points = {point.name for point in front(found.points)}
+        return CompressionReport(
+            contract=asdict(self.contract),
+            headline=self.prepared.task.headline,
+            points=[_row(self.contract, point, point.name in best_points) for point in found.points],
+            left_out=found.left_out,
+            complete=found.complete,
+            seconds=round(found.seconds, 1),
+            chosen=None if chosen is None else chosen.name,
+            nearest=None if near is None else near.name,
+            test=None if test is None else LossValues(**asdict(test)),
+            kept=chosen is not None and not wrong,
+            misses=list(wrong),
+            rows_needed=rows_needed(test or shown.loss, self.contract.max_drop) if asked and shown else None,
+            processor={name: str(value) for name, value in processor().items()},
+        )
+
+
+def _row(contract: Contract, point: Point, on_front: bool) -> PointRow:
+    return PointRow(
+        name=point.name,
+        runtime=point.runtime,
+        precision=point.precision,
+        bytes=point.bytes,
+        rows_per_second=point.rate.rows_per_second,
+        ratio=point.rate.ratio,
+        p50_ms=point.rate.p50_ms,
+        p95_ms=point.rate.p95_ms,
+        loss=LossValues(**asdict(point.loss)),
+        on_front=on_front,
+        misses=[str(miss) for miss in misses(contract, point)],
+    )
+
+
+def _card(point: Point, report: CompressionReport, whole: Point) -> str:
+    """Return what the model card says of the compression."""
+    test = report.test
+    assert test is not None, "a chosen point was tested"
+    bound = "" if test.bound is None else f" (at most {test.bound:.2f} at {test.confidence:.0%})"
+    flips = "" if test.flips is None else f", {100 * test.flips:.2f} % of the answers changed"
+    return (
+        f"\n## Compression\n\nThis bundle is the point `{point.name}` of a search over {len(report.points)} points, "
+        f"chosen by validation rows. On the {test.rows} test rows it lost {test.drop:.2f} points of "
+        f"{report.headline}{bound}{flips}. It answers {point.rate.ratio:.1f} times as many rows per second as the "
+        f"model as it is in torch, on the processor that it was made on, and takes {point.bytes / whole.bytes:.0%} of "
+        "the bytes. What stands above about training is about the model that it was made of.\n"
+    )
