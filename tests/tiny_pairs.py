@@ -103,6 +103,16 @@ def pair_project(folder: Path, model: Path, *, extra: str = "") -> Path:
     return write_project(folder, model, "text-pair", columns, extra=extra)
 
 
+def similarity_project(folder: Path, model: Path, *, extra: str = "") -> Path:
+    """Write pairs with how alike they are, 5 or 1, and a project file for them; return the project file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = [(first, second, "5" if label == "yes" else "1") for first, second, label in pairs(240)]
+    write_table(folder / "data.csv", ("question", "answer", "alike"), rows)
+    return write_project(
+        folder, model, "text-similarity", "{first: question, second: answer, value: alike}", extra=extra
+    )
+
+
 def embedding_project(folder: Path, model: Path, *, task: str = "embedding", extra: str = "") -> Path:
     """Write questions with answers and a project file for them; return the project file."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -405,7 +405,7 @@ def _parser() -> argparse.ArgumentParser:
         kind = _count if key == "epochs" else float
         one.add_argument(f"--{key.replace('_', '-')}", type=kind, metavar="N", help=f"{text} (as the project says)")
     one.add_argument("--prefer", choices=("speed", "size"), help="what is sought among points that keep all of it")
-    one.add_argument("--moves", type=lambda text: text.split(","), metavar="LIST", help="forms,layers")
+    one.add_argument("--moves", choices=("all", "forms"), help="forms: runtimes and precisions alone")
     one.add_argument("--fresh", action="store_true", help="begin the search anew")
     one.add_argument("--json", action="store_true", help="print one line of JSON")
     one = _add(commands, "predict", predict)

@@ -10,7 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.tiny import build_decoder, build_model, chat_project, project, questions, sentences
-from tests.tiny_pairs import embedding_project, lists, pair_project, pairs, questions_and_answers, reranking_project
+from tests.tiny_pairs import (
+    embedding_project,
+    lists,
+    pair_project,
+    pairs,
+    questions_and_answers,
+    reranking_project,
+    similarity_project,
+)
 from tests.tiny_seq import build_writer
 from tests.tiny_seq import pair_project as writer_project
 from tests.tiny_seq import pairs as writer_pairs
@@ -39,6 +47,7 @@ RUNS: dict[str, tuple[Callable[[Path], Path], Callable[[Path, Path], Path], list
     "text-classification": (build_model, project, [text for text, _ in sentences(20, seed=5)]),
     "text-generation": (build_decoder, chat_project, [question for question, _ in questions(20, seed=5)]),
     "text-pair": (build_model, pair_project, [{"first": a, "second": b} for a, b, _ in pairs(20, seed=5)]),
+    "text-similarity": (build_model, similarity_project, [{"first": a, "second": b} for a, b, _ in pairs(20, seed=5)]),
     "translation": (
         partial(build_writer, family="bart"),
         writer_project,

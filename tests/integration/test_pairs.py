@@ -19,6 +19,7 @@ from tests.tiny_pairs import (
     pairs,
     questions_and_answers,
     reranking_project,
+    similarity_project,
     write_project,
     write_table,
 )
@@ -41,6 +42,9 @@ class Case:
 
 CASES = {
     "text-pair": Case(pair_project, ("question", "answer"), [row[:2] for row in pairs(12, seed=9)], "confusion"),
+    "text-similarity": Case(
+        similarity_project, ("question", "answer"), [row[:2] for row in pairs(12, seed=9)], "means"
+    ),
     "embedding": Case(
         embedding_project, ("question",), [row[:1] for row in questions_and_answers(12, seed=9)], "ranked"
     ),
@@ -98,7 +102,7 @@ def test_it_is_evaluated_against_baselines(run: tuple[Case, Path]) -> None:
         assert baseline.lead.interval is not None
     assert report.slices
     page = (folder / "report.html").read_text(encoding="utf-8")
-    assert "BM25" in page or report.task == "text-pair"
+    assert "BM25" in page or report.task in {"text-pair", "text-similarity"}
     assert report.task in (folder / "bundle" / "README.md").read_text(encoding="utf-8")
 
 

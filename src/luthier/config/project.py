@@ -54,7 +54,6 @@ LATER_KEYS = (
     "pretrain",
     "search",
     "ensemble",
-    "compress",
     "serve",
     "monitor",
     "stages",
@@ -486,7 +485,9 @@ class CompressSpec(Block):
     max_slice_drop: Annotated[float, Unit("points of the headline metric")] | None = Field(
         default=None, ge=0, description="How much any slice of the rows (see evaluate.slices) may lose."
     )
-    rows_per_second: float | None = Field(default=None, gt=0, description="At least so many rows, in batches.")
+    rows_per_second: Annotated[float, Unit("rows per second")] | None = Field(
+        default=None, gt=0, description="At least so many, in batches."
+    )
     p95_ms: Annotated[float, Unit("milliseconds")] | None = Field(
         default=None, gt=0, description="95 of 100 single requests are answered at least so soon."
     )
@@ -496,11 +497,10 @@ class CompressSpec(Block):
     prefer: Literal["speed", "size"] = Field(
         default="speed", description="What is sought among the points that keep all of it."
     )
-    moves: Annotated[tuple[Literal["forms", "layers"], ...], Strict(False)] = Field(
-        default=("forms", "layers"),
-        min_length=1,
-        description="What is tried: forms (runtimes and precisions), and layers (fewer of them, which learn from the "
-        "whole model).",
+    moves: Literal["all", "forms"] = Field(
+        default="all",
+        description="What is tried: forms alone (runtimes and precisions), or models with fewer layers too, which "
+        "learn from the whole one.",
     )
     epochs: Annotated[int, Unit("passes over the training rows")] = Field(
         default=2, ge=1, description="How long a model with fewer layers learns from the whole one."

@@ -21,7 +21,7 @@ from luthier.artifacts.evaluation import (
     ReliabilityBin,
 )
 from luthier.evaluation.baselines import BASELINES
-from luthier.evaluation.evidence import Evidence, SplitEvidence
+from luthier.evaluation.evidence import Evidence, SplitEvidence, texts_of
 from luthier.evaluation.measuring import beside, measured, report_of, validated
 from luthier.evaluation.slices import slices
 from luthier.metrics.calibration import expected_calibration_error, reliability, softmax
@@ -114,16 +114,10 @@ class ClassificationEvaluation:
 
 
 def _baseline(name: str, scores: Scores, evidence: Evidence) -> Baseline:
-    train_texts, test_texts = (_texts(split, evidence) for split in (evidence.train, evidence.test))
+    train_texts, test_texts = (texts_of(split, evidence) for split in (evidence.train, evidence.test))
     probability = BASELINES[name](train_texts, evidence.train.target, test_texts, len(evidence.labels))
     simple = Scores(evidence.test.target, probability)
     return beside(name, simple, scores, metrics_about("labels"), evidence)
-
-
-def _texts(split: SplitEvidence, evidence: Evidence) -> list[str] | list[tuple[str, ...]]:
-    """Return each row's text, or its texts where it has several."""
-    columns = [[str(cell) for cell in split.cells(name, None)] for name in evidence.inputs]
-    return columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
 
 
 def _calibration(scores: Scores, evidence: Evidence) -> CalibrationBlock:

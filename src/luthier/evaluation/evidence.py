@@ -98,3 +98,9 @@ class Evidence:
     baselines: Sequence[str]
     custom: Mapping[str, Callable[[Sequence[str], Sequence[str]], float]]
     untuned: Callable[[], Outputs]
+
+
+def texts_of(split: SplitEvidence, evidence: Evidence) -> list[str] | list[tuple[str, ...]]:
+    """Return each row's text, or its texts where it has several."""
+    columns = [[str(cell) for cell in split.cells(name, None)] for name in evidence.inputs]
+    return columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))

@@ -15,7 +15,7 @@ from luthier.evaluation.extraction import ExtractionEvaluation
 from luthier.evaluation.generation import GenerationEvaluation
 from luthier.evaluation.multi_label import MultiLabelEvaluation
 from luthier.evaluation.ranking import RerankingEvaluation, RetrievalEvaluation
-from luthier.evaluation.regression import RegressionEvaluation
+from luthier.evaluation.regression import RegressionEvaluation, SimilarityEvaluation
 from luthier.evaluation.relations import RelationEvaluation
 from luthier.evaluation.writing import SummaryEvaluation, TranslationEvaluation
 from luthier.metrics.scores import RowScores
@@ -67,4 +67,5 @@ EVALUATIONS: dict[str, type[Evaluation]] = {
     "translation": TranslationEvaluation,
     "multi-label": MultiLabelEvaluation,
     "regression": RegressionEvaluation,
+    "similarity": SimilarityEvaluation,
 }

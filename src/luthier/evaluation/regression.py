@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from luthier.artifacts.evaluation import Baseline, Block, EvalReport, Example, ExamplesBlock, MeansBin, MeansBlock
 from luthier.evaluation.baselines import text_weights
-from luthier.evaluation.evidence import Evidence, SplitEvidence
+from luthier.evaluation.evidence import Evidence, SplitEvidence, texts_of
 from luthier.evaluation.measuring import beside, defined, measured, report_of, validated
 from luthier.evaluation.slices import slices
 from luthier.metrics.regression import ValueScores, mean_bins
@@ -19,7 +19,7 @@ from luthier.tasks.base import Prediction, Scored, Truth
 from luthier.tasks.regression import predicted_values
 
 ABOUT = "values"
-MEAN, RIDGE = "mean", "ridge"
+MEAN, RIDGE, COSINE = "mean", "ridge", "cosine"
 PENALTIES = (0.3, 1.0, 3.0, 10.0)
 BINS = 10
 
@@ -63,6 +63,12 @@ class RegressionEvaluation:
         return ValueScores(truth, predicted, levels)
 
 
+class SimilarityEvaluation(RegressionEvaluation):
+    """Judges numbers of pairs; the mean as a simple model has no correlation with anything, so others stand beside."""
+
+    baselines: ClassVar[tuple[str, ...]] = (COSINE, RIDGE)
+
+
 def _values(truth: Truth) -> NDArray[np.float64]:
     return np.asarray([float(cell) for cell in truth.cells])
 
@@ -73,7 +79,7 @@ def _scores(evidence: Evidence, split: SplitEvidence) -> ValueScores:
 
 
 def _baseline(name: str, scores: ValueScores, evidence: Evidence) -> Baseline:
-    predicted = {MEAN: _mean, RIDGE: _ridge}[name](scores, evidence)
+    predicted = {MEAN: _mean, RIDGE: _ridge, COSINE: _cosine}[name](scores, evidence)
     simple = ValueScores(scores.truth, predicted, scores.levels)
     return beside(name, simple, scores, defined(simple, ABOUT), evidence)
 
@@ -84,18 +90,28 @@ def _mean(scores: ValueScores, evidence: Evidence) -> NDArray[np.float64]:
 
 
 def _ridge(scores: ValueScores, evidence: Evidence) -> NDArray[np.float64]:
-    """Return a ridge regression on TF-IDF weights; validation chooses how much it is held back."""
+    """Return a ridge regression on TF-IDF weights, see `text_weights`; validation chooses how much it is held back."""
     from sklearn.linear_model import Ridge
 
-    text = evidence.inputs[0]
     splits = (evidence.train, evidence.validation, evidence.test)
-    weights = text_weights([[str(cell) for cell in split.cells(text, None)] for split in splits])
+    weights = text_weights([texts_of(split, evidence) for split in splits])
     if weights is None:  # no text holds a word
         return _mean(scores, evidence)
     train, validation = _values(evidence.train.truth), _values(evidence.validation.truth)
     models = [Ridge(alpha=penalty).fit(weights[0], train) for penalty in PENALTIES]
     errors = [float(((model.predict(weights[1]) - validation) ** 2).mean()) for model in models]
     found: NDArray[np.float64] = models[int(np.argmin(errors))].predict(weights[2])
+    return found
+
+
+def _cosine(scores: ValueScores, evidence: Evidence) -> NDArray[np.float64]:
+    """Return a straight line through the cosines of the TF-IDF weights of a pair's texts."""
+    weights = text_weights([texts_of(split, evidence) for split in (evidence.train, evidence.test)])
+    if weights is None:  # no text holds a word
+        return _mean(scores, evidence)
+    train, test = (part[:, -1].toarray().ravel() for part in weights)
+    slope, start = np.polyfit(train, _values(evidence.train.truth), 1) if np.ptp(train) else (0.0, 0.0)
+    found: NDArray[np.float64] = slope * test + start
     return found
 
 

@@ -328,7 +328,7 @@ class Compression:
         return {
             "bundle": sha256_file(self.record.bundle / MANIFEST),
             "rows": self.prepared.fingerprint,
-            "moves": list(self.spec.moves),
+            "moves": self.spec.moves,
             "recovery": [self.spec.epochs, self.spec.learning_rate],
             "confidence": self.judge.confidence,
             "processor": processor(),
@@ -341,7 +341,7 @@ class Compression:
         return searching.Search(
             source=self._source,
             folder=self.folder,
-            moves=self.spec.moves,
+            fewer_layers=self.spec.moves == "all",
             seconds=self.spec.seconds,
             cells=[cells[place] for place in places],
             batches=self._batches(),

@@ -44,6 +44,7 @@ ENGLISH: dict[str, str] = {
     "baseline.frequent-set": "Most frequent label set",
     "baseline.mean": "Mean of the training rows",
     "baseline.ridge": "Ridge regression on TF-IDF",
+    "baseline.cosine": "Cosine of TF-IDF",
     "this_model": "This model",
     # splits and stages
     "split.train": "Training",
@@ -321,6 +322,7 @@ CHINESE: dict[str, str] = {
     "baseline.frequent-set": "最常见的标签集",
     "baseline.mean": "训练行的均值",
     "baseline.ridge": "基于 TF-IDF 的岭回归",
+    "baseline.cosine": "TF-IDF 余弦",
     "this_model": "本模型",
     # splits and stages
     "split.train": "训练集",

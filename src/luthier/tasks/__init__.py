@@ -19,6 +19,7 @@ from luthier.tasks.sequence_to_sequence import Summarisation, Translation
 from luthier.tasks.text_classification import TextClassification
 from luthier.tasks.text_generation import TextGeneration
 from luthier.tasks.text_pair import TextPair
+from luthier.tasks.text_similarity import TextSimilarity
 from luthier.tasks.token_classification import TokenClassification
 
 TASKS: dict[str, type[Task]] = {
@@ -32,6 +33,7 @@ TASKS: dict[str, type[Task]] = {
     "text-classification": TextClassification,
     "text-generation": TextGeneration,
     "text-pair": TextPair,
+    "text-similarity": TextSimilarity,
     "token-classification": TokenClassification,
     "translation": Translation,
 }
@@ -53,5 +55,6 @@ __all__ = [
     "TextClassification",
     "TextGeneration",
     "TextPair",
+    "TextSimilarity",
     "Translation",
 ]

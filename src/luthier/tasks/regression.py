@@ -126,10 +126,7 @@ class Regression(BaseTask):
         targets: Targets,
     ) -> FeatureBlock:
         """Return one feature per row: `input_ids`, and in training `value` in standard deviations from the mean."""
-        known: dict[str, NDArray[Any]] = {}
-        if target is not None:
-            values = np.asarray([float(cell) for cell in columns["value"]])
-            known["value"] = ((values - targets["mean"]) / targets["std"]).astype(np.float32)
+        known = {} if target is None else {"value": standardised(columns["value"], targets)}
         return text_block(rows, encoder.encode(columns["text"]), encoder, known)
 
     def head(self, targets: Targets) -> HeadSpec:
@@ -149,6 +146,13 @@ class Regression(BaseTask):
             ValuePrediction(float(value), None if near is None else float(levels[near[row]]))
             for row, value in enumerate(values)
         ]
+
+
+def standardised(cells: Sequence[str], targets: Targets) -> NDArray[np.float32]:
+    """Return (N,) target cells in standard deviations from the training mean."""
+    values = np.asarray([float(cell) for cell in cells])
+    found: NDArray[np.float32] = ((values - targets["mean"]) / targets["std"]).astype(np.float32)
+    return found
 
 
 def predicted_values(logits: NDArray[np.float64], targets: Targets) -> NDArray[np.float64]:

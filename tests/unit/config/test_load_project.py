@@ -123,7 +123,7 @@ SENTENCES = {
     "tasks: {}": "project.yaml:7 tasks: not in this version of Luthier. Remove it, or install a later version.",
     "epochs: 3": 'project.yaml:7 epochs: unknown key. Did you mean "train.epochs"?',
     "zzz: 3": "project.yaml:7 zzz: unknown key. Allowed here: version, name, task, model, data, method, train, check, "
-    "evaluate, bundle, report, track or seed.",
+    "evaluate, bundle, compress, report, track or seed.",
     "version: 1": "project.yaml:7 version: written twice, first at project.yaml:1. Keep one.",
     "  test: t.csv\n  split: {test: 0.3}": "project.yaml:8 data.split.test: must be left out where data.test is given; "
     "got 0.3. Keep one of the two.",

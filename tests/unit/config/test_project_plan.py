@@ -121,6 +121,7 @@ CHANGES = {
     "train.early_stopping": {"patience": 3},
     "data.split.test": 0.3,
     "evaluate.confidence": 0.9,
+    "compress.confidence": 0.9,
 }
 
 

@@ -147,7 +147,10 @@ def test_with_context_line_a_text_has_the_entities_of_its_lines(folder: Path) ->
     task = TokenClassification(TokenSettings(stride=5, context="line"))
     texts = [row["text"] for row in spanned(12, 3, longest=40)]
     whole = "\n\n".join(texts) + "\n"
-    rows = [{"text": whole, "spans": [{"start": 0, "end": 1, "label": "X"}]}, *({"text": t, "spans": []} for t in texts)]
+    rows = [
+        {"text": whole, "spans": [{"start": 0, "end": 1, "label": "X"}]},
+        *({"text": t, "spans": []} for t in texts),
+    ]
     found, targets, inputs = features_of(task, rows, TextEncoder(folder, max_length=14))
     assert len(found) > 2 * len(rows)
     logits = np.empty(len(found), dtype=object)

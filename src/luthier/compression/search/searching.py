@@ -67,7 +67,7 @@ class Search:
     Args:
         source: the bundle, with torch.
         folder: for what it leaves; a new search has a new one.
-        moves: which kinds of moves: `forms`, `layers`.
+        fewer_layers: whether models with fewer layers are tried too.
         seconds: of work, after which no new candidate is begun.
         cells: validation rows for rates.
         batches: of training rows, for ranges of activations and for the importance of layers.
@@ -79,7 +79,7 @@ class Search:
 
     source: Predictor
     folder: Path
-    moves: Sequence[str]
+    fewer_layers: bool
     seconds: float
     cells: Cells
     batches: Sequence[Batch]
@@ -116,10 +116,9 @@ class Search:
         whole = size_of(self.source.folder)
         yield AS_IS, lambda: self._measured(AS_IS, self.source, whole, time.monotonic())
         forms = [form for form in FORMS.values() if self._allowed(form)]
-        if "forms" in self.moves:
-            for form in forms:
-                yield form.name, self._work(form.name, None, form)
-        if "layers" in self.moves:
+        for form in forms:
+            yield form.name, self._work(form.name, None, form)
+        if self.fewer_layers:
             yield from self._shallower(forms)
 
     def _shallower(self, forms: Sequence[Form]) -> Iterator[tuple[str, Callable[[], Point]]]:
