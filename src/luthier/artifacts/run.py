@@ -134,9 +134,10 @@ class RunDir:
         stages = {name: asdict(one) for name, one in self._stages.items()}
         write_json_atomic(self.record_path, {"schema_version": RUN_SCHEMA_VERSION, "stages": stages})
 
-    def note_test_read(self, *, split: str, rows: int, weights_sha256: str) -> None:
-        """Append to the ledger that the test split was read, before it is read."""
+    def note_test_read(self, *, split: str, rows: int, weights_sha256: str, stage: str = "evaluate") -> None:
+        """Append to the ledger that the test split was read by a stage, before it is read."""
         line = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "split": split, "rows": rows}
+        line["stage"] = stage
         append_line(self.path / "ledger.jsonl", json.dumps({**line, "weights_sha256": weights_sha256}))
 
     def log(self, text: str) -> None:

@@ -503,7 +503,7 @@ class CompressSpec(Block):
         "learn from the whole one.",
     )
     epochs: Annotated[int, Unit("passes over the training rows")] = Field(
-        default=2, ge=1, description="How long a model with fewer layers learns from the whole one."
+        default=6, ge=1, description="How long a model with fewer layers learns from the whole one."
     )
     learning_rate: float = Field(default=1e-4, gt=0, le=1, description="The peak of it, there.")
     seconds: Annotated[float, Unit("seconds")] = Field(

@@ -58,7 +58,11 @@ class OnnxScorer:
 
     def score(self, batch: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float64]]:
         """Return the graph's outputs for a collated batch."""
-        values = self._session.run(graph_outputs(self._runtime.outputs), named_inputs(self._runtime, batch))
+        inputs = named_inputs(self._runtime, batch)
+        try:
+            values = self._session.run(graph_outputs(self._runtime.outputs), inputs)
+        except Exception as error:  # its exceptions share no base class
+            raise ArtifactError(f"cannot be computed by ONNX Runtime: {error}") from None
         return {name: value.astype(np.float64) for name, value in zip(self._runtime.outputs, values, strict=True)}
 
     def generator(self) -> Generator:

@@ -395,7 +395,8 @@ class Compression:
     def _tested(self, candidate: Path) -> Loss:
         """Return what the chosen point lost on the test rows."""
         rows = len(self.prepared.dataset.target("test"))
-        self.record.note_test_read(split="test", rows=rows, weights_sha256=entry_of(candidate).weights_sha256)
+        digest = entry_of(candidate).weights_sha256
+        self.record.note_test_read(split="test", rows=rows, weights_sha256=digest, stage="compress")
         return self.judge.loss(opened(candidate), "test")
 
     def _write(self, search: searching.Search, chosen: Point | None, report: CompressionReport, whole: Point) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from luthier.artifacts.check import CheckReport
+from luthier.artifacts.compression import CompressionReport
 from luthier.artifacts.evaluation import EvalReport
 from luthier.artifacts.files import read_json
 from luthier.artifacts.run import RunDir, StageRecord
@@ -30,6 +31,7 @@ class ReportData:
         hardware: machine and library versions.
         stages: the finished stages.
         ledger: each read of the test rows: time, split, rows, weights_sha256.
+        compression: what a search for a smaller model found, or None.
         sources: `{name: fingerprint}` of the sources of rows.
         luthier: the version that made the run.
     """
@@ -42,6 +44,7 @@ class ReportData:
     hardware: Mapping[str, Any] = field(default_factory=dict)
     stages: Mapping[str, StageRecord] = field(default_factory=dict)
     ledger: tuple[Mapping[str, Any], ...] = ()
+    compression: CompressionReport | None = None
     sources: Mapping[str, str] = field(default_factory=dict)
     luthier: str = __version__
 
@@ -57,6 +60,7 @@ def read_run(record: RunDir, plan: Plan) -> ReportData:
     kept = _json(folder / "plan.json")
     check = folder / "check" / "check.json"
     log = folder / "train" / "metrics.jsonl"
+    compressed = folder / "compress" / "compression.json"
     return ReportData(
         plan=plan,
         evaluation=EvalReport.read(folder / "evaluation.json"),
@@ -66,6 +70,7 @@ def read_run(record: RunDir, plan: Plan) -> ReportData:
         hardware=chosen.get("hardware", {}),
         stages=dict(record.stages),
         ledger=tuple(_lines(folder / "ledger.jsonl")),
+        compression=CompressionReport.read(compressed) if compressed.exists() else None,
         sources=kept.get("inputs", {}).get("sources", {}),
         luthier=str(kept.get("luthier", __version__)),
     )

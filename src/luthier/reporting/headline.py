@@ -194,9 +194,10 @@ def next_section(data: ReportData, found: Verdict, words: Words) -> Section:
 
 def _advice(data: ReportData, found: Verdict, words: Words) -> list[tuple[str, str]]:
     advice = []
-    weights = {str(line.get("weights_sha256")) for line in data.ledger}
+    evaluated = [line for line in data.ledger if line.get("stage", "evaluate") == "evaluate"]
+    weights = {str(line.get("weights_sha256")) for line in evaluated}
     if len(weights) > 1:
-        advice.append((words("next.ledger", count=numbers.count(len(data.ledger))), "run"))
+        advice.append((words("next.ledger", count=numbers.count(len(evaluated))), "run"))
     if found.standing in {"level", "behind"} and found.rival is not None:
         advice.append((words("next.simple", baseline=words.named("baseline", found.rival.name)), "metrics"))
     serious = [one for one in worst_first(data.check) if one.severity != "note"] if data.check is not None else []

@@ -14,6 +14,7 @@ from luthier.artifacts.files import write_bytes_atomic
 from luthier.artifacts.run import RunDir
 from luthier.config import Plan, ReportStage
 from luthier.reporting.blocks import draw_blocks
+from luthier.reporting.compression_part import compression_section
 from luthier.reporting.contents import ReportData, read_run
 from luthier.reporting.data_part import findings_section, rows_section
 from luthier.reporting.headline import headline, next_section, slices_section
@@ -23,7 +24,7 @@ from luthier.reporting.training_part import training
 from luthier.reporting.words import Words, words
 
 TEMPLATES = Path(__file__).parent / "templates"
-SLICES_PLACE, TRAINING_PLACE = 30, 60
+SLICES_PLACE, COMPRESSION_PLACE, TRAINING_PLACE = 30, 55, 60
 
 
 def write_report(record: RunDir, plan: Plan, path: Path) -> None:
@@ -60,6 +61,8 @@ def _sections(data: ReportData, chosen: Words) -> list[Section]:
     placed, unknown = draw_blocks(data.evaluation.blocks, chosen)
     placed += [(SLICES_PLACE, one) for one in [slices_section(data, chosen)] if one is not None]
     placed += [(TRAINING_PLACE, one) for one in [training(data, chosen)] if one is not None]
+    if data.compression is not None:
+        placed.append((COMPRESSION_PLACE, compression_section(data.compression, chosen)))
     sections = [section for _, section in sorted(placed, key=lambda pair: pair[0])]
     if data.check is not None:
         sections += [rows_section(data.check, chosen), findings_section(data.check, chosen)]

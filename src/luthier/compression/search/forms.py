@@ -69,12 +69,24 @@ def _same(graph: Path, path: Path, _: Sequence[Batch]) -> None:
 
 
 def _dynamic_int8(graph: Path, path: Path, _: Sequence[Batch]) -> None:
+    import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     with _silent():
         quantize_dynamic(
-            graph, path, weight_type=QuantType.QInt8, per_channel=True, extra_options={"DefaultTensorType": 1}
+            graph,
+            path,
+            weight_type=QuantType.QInt8,
+            per_channel=True,
+            nodes_to_exclude=_of_several_matrices(onnx.load(graph)),
+            extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
         )
+
+
+def _of_several_matrices(model: Any) -> list[str]:
+    """Return the names of products with a constant of three axes: ONNX Runtime (1.32) fails on them in int8."""
+    deep = {tensor.name for tensor in model.graph.initializer if len(tensor.dims) > 2}
+    return [node.name for node in model.graph.node if node.op_type == "MatMul" and deep & set(node.input)]
 
 
 def _openvino(graph: Path, path: Path, _: Sequence[Batch]) -> None:

@@ -72,7 +72,12 @@ def without_layers(model: TaskModel, gone: Sequence[int]) -> TaskModel:
     student = copy.deepcopy(model)
     backbone: Any = student.backbone
     name = layout_of(backbone).layers
-    backbone.set_submodule(name, nn.ModuleList([backbone.get_submodule(name)[layer] for layer in kept]))
+    left = nn.ModuleList([backbone.get_submodule(name)[layer] for layer in kept])
+    for number, layer in enumerate(left):
+        for part in layer.modules():
+            if hasattr(part, "layer_idx"):  # its place in a decoder's cache
+                setattr(part, "layer_idx", number)  # noqa: B010  # no attribute that torch knows
+    backbone.set_submodule(name, left)
     keys = [key for key in DEPTH_KEYS if isinstance(getattr(backbone.config, key, None), int)]
     if not keys:
         raise ModelError(f"the configuration must tell the number of layers ({', '.join(DEPTH_KEYS)}).")

@@ -1,0 +1,228 @@
+"""The search for a smaller model on a tiny run: its choice, exit code 3, going on after a stop, and silence."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.tiny import build_decoder, chat_project, project, sentences
+
+import luthier
+from luthier.artifacts.bundle import open_bundle
+from luthier.artifacts.compression import CompressionReport
+from luthier.artifacts.evaluation import EvalReport
+from luthier.artifacts.files import sha256_file
+from luthier.cli import main
+from luthier.compression.export.traceable import Batch
+from luthier.compression.search import forms
+from luthier.compression.search.forms import Form
+from luthier.errors import StoppedError
+from luthier.pipeline.compressing import compress
+
+TEXTS = [text for text, _ in sentences(12, seed=8)]
+GUARDED = """
+import socket, sys
+attempts = []
+def refuse(address):
+    host = address[0] if isinstance(address, tuple) else address
+    if isinstance(address, tuple) and host not in {"127.0.0.1", "::1", "localhost"}:
+        attempts.append(host)
+        raise OSError(f"connection to {host}")
+connect, look_up = socket.socket.connect, socket.getaddrinfo
+def guarded(self, address):
+    refuse(address)
+    return connect(self, address)
+def looked_up(host, *rest, **options):
+    refuse((host,))
+    return look_up(host, *rest, **options)
+socket.socket.connect, socket.getaddrinfo = guarded, looked_up
+from luthier.cli import main
+code = main(sys.argv[1:])
+assert "nncf" in sys.modules and "openvino" in sys.modules and "onnxruntime" in sys.modules
+assert not attempts, attempts
+sys.exit(code)
+"""
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run that every test takes a copy of."""
+    folder = tmp_path_factory.mktemp("compress")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LUTHIER_HOME", str(folder / "home"))
+        options = ["train.epochs=10", "bundle.golden_examples=4"]
+        done = luthier.run(project(folder, tiny_model, rows=400), run_dir=folder / "run", overrides=options)
+        assert done["test"]["accuracy"] > 0.9
+    return folder / "run"
+
+
+@pytest.fixture
+def run(trained: Path, tmp_path: Path, home: Path) -> Path:
+    return Path(shutil.copytree(trained, tmp_path / "run"))
+
+
+def lines(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "compress" / "points.jsonl").read_text("utf-8").splitlines()]
+
+
+def test_the_chosen_point_becomes_a_bundle_that_answers(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compress", str(run / "bundle"), "--max-drop", "100", "--epochs", "1", "--json"]) == 0
+    report = CompressionReport.model_validate_json(capsys.readouterr().out)
+    assert report == CompressionReport.read(run / "compress" / "compression.json")
+    names = [point.name for point in report.points]
+    assert names[0] == "as it is"
+    assert {"onnxruntime int8", "openvino int8"} <= set(names)
+    assert len([name for name in names if name.startswith("1 layers")]) == 2
+    assert report.kept
+    chosen = next(point for point in report.points if point.name == report.chosen)
+    assert chosen.ratio == max(point.ratio for point in report.points[1:])
+    assert report.test is not None
+    assert report.test.rows == EvalReport.read(run / "evaluation.json").rows
+
+    manifest = open_bundle(run / "compressed")
+    assert (manifest.runtimes[0].name, manifest.runtimes[0].precision) == (chosen.runtime, chosen.precision)
+    assert manifest.parent == sha256_file(run / "bundle" / "manifest.json")
+    assert luthier.verify(run / "compressed").goldens > 4
+    judged = EvalReport.read(run / "compressed" / "evaluation.json")
+    lost = EvalReport.read(run / "evaluation.json").metrics["accuracy"].value - judged.metrics["accuracy"].value
+    assert report.test.drop == pytest.approx(100 * lost)
+    assert len(luthier.load(run / "compressed").predict(TEXTS)) == len(TEXTS)
+    assert report.chosen in (run / "compressed" / "README.md").read_text(encoding="utf-8")
+
+    ledger = [json.loads(line) for line in (run / "ledger.jsonl").read_text("utf-8").splitlines()]
+    assert [line["stage"] for line in ledger] == ["evaluate", "compress"]
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert 'data-chart="front"' in page
+    assert all(name in page for name in names)
+    assert "have been read" not in page  # one evaluation, one compressed point: nobody chose by the test rows
+
+
+def test_what_cannot_be_kept_ends_with_3_and_the_nearest_miss(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["compress", str(run), "--moves", "forms", "--max-drop", "100"]
+    assert main([*asked, "--rows-per-second", "1e9"]) == 3
+    said = capsys.readouterr().err
+    assert re.search(r"no point keeps the contract; the nearest of \d is .*: rows_per_second .*asked for 1e\+09", said)
+    assert not (run / "compressed").exists()
+    assert len((run / "ledger.jsonl").read_text("utf-8").splitlines()) == 1  # the test rows were not read again
+    before = lines(run)
+    assert main(asked) == 0  # another contract over the same points
+    assert lines(run) == before
+    assert (run / "compressed").exists()
+    assert main([*asked, "--mib", "0.001"]) == 3  # what kept the last contract is not left for this one
+    assert not (run / "compressed").exists()
+
+
+def test_a_search_that_was_stopped_goes_on_and_repeats_nothing(run: Path) -> None:
+    changes = {"max_drop": 100.0, "epochs": 1}
+
+    def after(number: int) -> Any:
+        asked: list[int] = []
+        return lambda: asked.append(1) is None and len(asked) > number
+
+    with pytest.raises(StoppedError):
+        compress(run, changes=changes, stop=after(3))
+    first = lines(run)
+    assert len(first) == 3
+    with (run / "compress" / "points.jsonl").open("a", encoding="utf-8") as stream:
+        stream.write('{"name": "openvino')  # what a kill leaves of a line
+    with pytest.raises(StoppedError):
+        compress(run, changes=changes, stop=after(9))
+    second = lines(run)
+    assert second[:3] == first
+    report = compress(run, changes=changes)
+    found = lines(run)
+    assert found[: len(second)] == second
+    assert len({line["name"] for line in found}) == len(found)
+    assert [point.name for point in report.points] == [line["name"] for line in found if "point" in line]
+    again = compress(run, changes=changes)
+    assert lines(run) == found
+    assert [(one.name, one.on_front) for one in again.points] == [(one.name, one.on_front) for one in report.points]
+
+
+def test_a_useless_move_is_not_taken(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights put in another order: as fast and as small as any, and of no use."""
+
+    def shuffled(graph: Path, path: Path, _: Sequence[Batch]) -> None:
+        import onnx
+
+        model = onnx.load(graph)
+        draw = np.random.default_rng(0)
+        for tensor in model.graph.initializer:
+            values = onnx.numpy_helper.to_array(tensor)
+            if values.ndim == 2 and values.dtype == np.float32:
+                mixed = draw.permutation(values.ravel()).reshape(values.shape)
+                tensor.CopyFrom(onnx.numpy_helper.from_array(mixed, tensor.name))
+        onnx.save(model, path)
+
+    planted = Form("shuffled", "onnx", "fp32", shuffled)
+    monkeypatch.setattr(forms, "FORMS", {"shuffled": planted})
+    monkeypatch.setattr("luthier.compression.search.searching.FORMS", {"shuffled": planted})
+    report = compress(run, changes={"max_drop": 2.0, "moves": "forms"})
+    point = next(point for point in report.points if point.name == "shuffled")
+    assert point.loss.drop > 10
+    assert point.loss.flips is not None
+    assert point.loss.flips > 0.1
+    assert report.chosen == "as it is"
+    assert not (run / "compressed").exists()
+
+
+def test_the_time_is_kept(run: Path) -> None:
+    report = compress(run, changes={"max_drop": 100.0, "seconds": 1e-6})
+    assert len(report.points) == 2
+    assert not report.complete
+
+
+def test_a_bound_says_how_many_rows_it_would_take(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code = main(["compress", str(run), "--moves", "forms", "--max-drop", "100", "--confidence", "0.95", "--json"])
+    report = CompressionReport.model_validate_json(capsys.readouterr().out)
+    assert code == 0
+    assert report.points[0].loss.confidence == 0.95
+    assert all(point.loss.bound is not None for point in report.points)
+
+
+def test_nothing_is_reported_to_anybody(run: Path) -> None:
+    command = [sys.executable, "-c", GUARDED, "compress", str(run), "--moves", "forms", "--max-drop", "100"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_stage_of_a_run_keeps_its_contract_or_ends_with_3(
+    tiny_model: Path, tmp_path: Path, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    extra = "compress: {max_drop: 100, moves: forms}\n"
+    path = project(tmp_path, tiny_model, rows=120, extra=extra)
+    asked = ["run", str(path), "--run-dir", str(tmp_path / "run"), "--set", "train.epochs=1"]
+    assert main(asked) == 0
+    assert open_bundle(tmp_path / "run" / "compressed").parent is not None
+    assert 'data-chart="front"' in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    before = lines(tmp_path / "run")
+    assert main([*asked, "--set", "compress.mib=0.001"]) == 3
+    assert "no point keeps the contract" in capsys.readouterr().err
+    assert lines(tmp_path / "run") == before
+    assert (tmp_path / "run" / "result.json").exists()
+
+
+@pytest.mark.parametrize("value", [["--max-drop", "-1"], ["--confidence", "0.2"], ["--mib", "0"]])
+def test_a_value_out_of_bounds_is_refused(value: list[str], run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compress", str(run), *value]) == 2
+    assert value[0] in capsys.readouterr().err
+
+
+def test_what_cannot_be_compressed_is_refused(
+    run: Path, tmp_path: Path, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(run / "bundle", tmp_path / "alone")
+    assert main(["compress", str(tmp_path / "alone")]) == 2
+    assert "is not a finished run" in capsys.readouterr().err
+    writer = chat_project(tmp_path / "chat", build_decoder(tmp_path / "decoder"), rows=40)
+    luthier.run(writer, run_dir=tmp_path / "writer", overrides=["train.epochs=1", "evaluate.answers=2"])
+    assert main(["compress", str(tmp_path / "writer")]) == 2
+    assert "writes text" in capsys.readouterr().err
