@@ -60,7 +60,7 @@ def trained(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setenv("LUTHIER_HOME", str(folder / "home"))
         options = ["train.epochs=10", "bundle.golden_examples=4"]
         done = luthier.run(project(folder, tiny_model, rows=400), run_dir=folder / "run", overrides=options)
-        assert done["test"]["accuracy"] > 0.9
+        assert done.evaluation().metrics["accuracy"].value > 0.9
     return folder / "run"
 
 
