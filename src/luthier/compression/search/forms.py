@@ -128,7 +128,7 @@ def _nncf() -> Any:
     try:
         import nncf
     except ImportError:
-        raise not_installed("nncf", "openvino") from None
+        raise not_installed("nncf", "compress") from None
     finally:
         os.environ.pop("NNCF_CI") if before is None else os.environ.update(NNCF_CI=before)
     nncf.set_log_level(logging.ERROR)
