@@ -105,10 +105,12 @@ def profile(options: argparse.Namespace) -> int:
 
 def predict(options: argparse.Namespace) -> int:
     """Answer the rows of a file."""
-    from luthier.inference.loading import load
+    from luthier.inference.loading import load, processor_note
     from luthier.inference.tables import predict_table
 
     predictor = load(options.bundle, entry=options.entry, runtime=options.runtime)
+    if note := processor_note(predictor.manifest.runtimes[0]):
+        _say(note)
     out = sys.stdout if options.out is None else Path(options.out)
     source = "-" if options.input == "-" else Path(options.input)
     report = predict_table(predictor, source, out=out, format=options.format)
@@ -132,6 +134,7 @@ def serve(options: argparse.Namespace) -> int:
         port=options.port,
         entry=options.entry,
         runtime=options.runtime,
+        tell=_say,
         on_ready=lambda url: _say(f"serving {options.bundle} at {url} (Ctrl-C stops it; {url}/docs to try it)"),
     )
     return 0

@@ -8,15 +8,18 @@ from pathlib import Path
 from luthier.artifacts.bundle import (
     BundleManifest,
     Golden,
+    Runtime,
     bundle_folder,
     choose_entry,
     choose_runtime,
     open_bundle,
     read_goldens,
 )
+from luthier.errors import ArtifactError
 from luthier.inference.goldens import replay
 from luthier.inference.plain import replay_plain
 from luthier.inference.predictor import Predictor
+from luthier.training.hardware import MATRIX_FLAGS, matrix_flags
 
 
 def load(path: str | Path, *, entry: str | None = None, runtime: str | None = None) -> Predictor:
@@ -36,8 +39,30 @@ def load(path: str | Path, *, entry: str | None = None, runtime: str | None = No
     manifest = choose_entry(open_bundle(folder), entry, where=str(folder))
     manifest = choose_runtime(manifest, runtime, where=str(folder))
     predictor = Predictor(folder, manifest)
-    replay(predictor, goldens_of(folder, manifest), manifest.runtimes[0])
+    try:
+        replay(predictor, goldens_of(folder, manifest), manifest.runtimes[0])
+    except ArtifactError as error:
+        note = processor_note(manifest.runtimes[0])
+        if note is None:
+            raise
+        fix = f"{note} Compress on this one, or serve the bundle that this one was made of."
+        raise ArtifactError(error.what, where=error.where, fix=fix) from None
     return predictor
+
+
+def processor_note(runtime: Runtime) -> str | None:
+    """Return what to say where a form was measured on another kind of processor; None where answers do not depend on it.
+
+    fp32 answers alike everywhere within the tolerances. int8 and bf16 take other kernels by instruction set.
+    """
+    made, here = set(runtime.processor.get("flags", ())), set(matrix_flags())
+    differing = sorted((made & MATRIX_FLAGS) ^ here)
+    if runtime.precision == "fp32" or not differing:
+        return None
+    return (
+        f"This {runtime.precision} form was measured on a processor of another kind (differing in "
+        f"{', '.join(differing)}): speed and answers may differ."
+    )
 
 
 def goldens_of(folder: Path, manifest: BundleManifest) -> list[Golden]:

@@ -14,7 +14,7 @@ from typing import Any
 import uvicorn
 
 from luthier.errors import LuthierError
-from luthier.inference.loading import load
+from luthier.inference.loading import load, processor_note
 from luthier.serving.app import create_app
 from luthier.serving.settings import ServeSettings
 
@@ -63,6 +63,7 @@ def serve(
     on_ready: Callable[[str], None] | None = None,
     entry: str | None = None,
     runtime: str | None = None,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Serve a bundle until SIGINT or SIGTERM; then answer what is under way and return.
 
@@ -74,6 +75,7 @@ def serve(
         on_ready: called with the URL when requests are answered.
         entry: which of several entries of a combined bundle; None takes the only one.
         runtime: which of the bundle's runtimes; None takes the first.
+        tell: told what the one who serves should know.
 
     Raises:
         LuthierError: the address cannot be had.
@@ -81,7 +83,11 @@ def serve(
     """
     settings = settings or ServeSettings()
     with bound(host, port) as listener:
-        app = create_app(load(bundle, entry=entry, runtime=runtime), settings=settings)
+        predictor = load(bundle, entry=entry, runtime=runtime)
+        note = processor_note(predictor.manifest.runtimes[0])
+        if note is not None:
+            tell(note)
+        app = create_app(predictor, settings=settings)
         server = make_server(app, listener, drain_seconds=settings.drain_seconds, on_ready=on_ready)
         server.run(sockets=[listener])
 

@@ -100,6 +100,9 @@ def choose_lanes(setting: int | None, device: str, *, threads: int, tokens: int)
 
 
 @cache
+MATRIX_FLAGS = frozenset({"avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8"})
+
+
 def processor_flags() -> frozenset[str]:
     """Return the processor's feature flags; empty where the system does not list them."""
     path = Path("/proc/cpuinfo")
@@ -123,7 +126,7 @@ def processor() -> dict[str, str]:
 
 def matrix_flags() -> list[str]:
     """Return the feature flags of the processor that matrix kernels are chosen by."""
-    return sorted(processor_flags() & {"avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8"})
+    return sorted(processor_flags() & MATRIX_FLAGS)
 
 
 def usable_cores() -> int:

@@ -9,7 +9,8 @@ import pytest
 from luthier.artifacts.bundle import BundleManifest, Runtime, choose_runtime
 from luthier.errors import ArtifactError
 from luthier.inference.graphs import available_threads, check_names, graph_outputs
-from luthier.training.hardware import usable_cores
+from luthier.inference.loading import processor_note
+from luthier.training.hardware import processor_flags, usable_cores
 
 
 @pytest.mark.parametrize(
@@ -42,6 +43,15 @@ def runtime(name: str) -> Runtime:
         inputs=["input_ids", "attention_mask"],
         outputs=["logits"],
     )
+
+
+def test_a_form_of_another_kind_of_processor_is_noted() -> None:
+    here = sorted(processor_flags())
+    int8 = runtime("openvino").model_copy(update={"precision": "int8", "processor": {"flags": here}})
+    assert processor_note(int8) is None
+    other = int8.model_copy(update={"processor": {"flags": sorted({*here} ^ {"avx512_vnni"})}})
+    assert "avx512_vnni" in str(processor_note(other))
+    assert processor_note(other.model_copy(update={"precision": "fp32"})) is None
 
 
 def test_a_runtime_is_chosen_by_name() -> None:
