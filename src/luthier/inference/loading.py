@@ -51,7 +51,7 @@ def load(path: str | Path, *, entry: str | None = None, runtime: str | None = No
 
 
 def processor_note(runtime: Runtime) -> str | None:
-    """Return what to say where a form was measured on another kind of processor; None where answers do not depend on it.
+    """Return what to say of a form that was measured on another kind of processor; None where that does not matter.
 
     fp32 answers alike everywhere within the tolerances. int8 and bf16 take other kernels by instruction set.
     """

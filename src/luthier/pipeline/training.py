@@ -48,7 +48,7 @@ from luthier.training.hardware import (
     choose_device,
     choose_lanes,
     choose_precision,
-    processor_flags,
+    kept_flags,
 )
 from luthier.training.history import History
 from luthier.training.loop import Fit, Optimisation
@@ -511,7 +511,7 @@ def _write_model(job: TrainJob, assembled: Assembled, method: Method, folder: Pa
                 precision="fp32",
                 tolerance=TOLERANCE * max(1.0, prepared.task.answer_scale(prepared.dataset.targets)),
                 raw_tolerance=RAW_TOLERANCE,
-                processor={"flags": sorted(f for f in processor_flags() if f.startswith(("avx", "amx", "fma")))},
+                processor={"flags": kept_flags()},
             )
         ],
         weights_sha256=digest,

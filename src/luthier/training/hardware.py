@@ -99,10 +99,11 @@ def choose_lanes(setting: int | None, device: str, *, threads: int, tokens: int)
     return Choice(str(lanes), f"{threads} threads, {tokens} tokens in a micro-batch")
 
 
-@cache
 MATRIX_FLAGS = frozenset({"avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8"})
+"""The processor's features that matrix kernels are chosen by."""
 
 
+@cache
 def processor_flags() -> frozenset[str]:
     """Return the processor's feature flags; empty where the system does not list them."""
     path = Path("/proc/cpuinfo")
@@ -122,6 +123,11 @@ def processor() -> dict[str, str]:
         "matrix flags": " ".join(matrix_flags()) or "none",
         "system": f"{platform.system()} {platform.machine()}",
     }
+
+
+def kept_flags() -> list[str]:
+    """Return the feature flags that a manifest keeps of the processor that its golden examples were made on."""
+    return sorted(flag for flag in processor_flags() if flag.startswith(("avx", "amx", "fma")))
 
 
 def matrix_flags() -> list[str]:

@@ -26,7 +26,7 @@ from luthier.models.assembly import Assembled, TaskModel
 from luthier.models.families import family_for
 from luthier.models.folder import write_folder
 from luthier.tasks.base import HeadSpec
-from luthier.training.hardware import processor_flags
+from luthier.training.hardware import kept_flags
 from luthier.version import __version__
 
 ENTRY = "entry.json"
@@ -121,7 +121,7 @@ def write_candidate(
             precision=form.precision,
             tolerance=old.tolerance,
             raw_tolerance=old.raw_tolerance,
-            processor={"flags": sorted(f for f in processor_flags() if f.startswith(("avx", "amx", "fma")))},
+            processor={"flags": kept_flags()},
             file=kind.file,
             inputs=graph.inputs,
             outputs=graph.outputs,
