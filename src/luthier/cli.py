@@ -399,7 +399,7 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("-o", "--out", required=True, metavar="DIR", help="the new bundle's folder")
     one = _add(commands, "export", export)
     one.add_argument("bundle", metavar="BUNDLE", help="a bundle, or a run that holds one")
-    one.add_argument("--to", required=True, metavar="FORMAT", help="onnx, openvino or transformers")
+    one.add_argument("--to", required=True, metavar="FORMAT", help="onnx, openvino, transformers or container")
     one.add_argument("-o", "--out", required=True, metavar="DIR", help="the new folder")
     one.add_argument("--json", action="store_true", help="print one line of JSON")
     one = _add(commands, "compress", compress)

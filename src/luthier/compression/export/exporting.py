@@ -13,22 +13,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from luthier.artifacts.bundle import MODEL, BundleManifest, Runtime, bundle_folder, read_goldens
+from luthier.artifacts.bundle import MODEL, BundleManifest, Runtime, bundle_folder, open_bundle, read_goldens
 from luthier.artifacts.files import sha256_file
 from luthier.artifacts.manifest import new_folder, seal
 from luthier.compression.derived import copy_parts, golden_batch, graph_manifest, refuse_writing, torch_manifest
 from luthier.compression.export.agreement import largest_difference, shapes
+from luthier.compression.export.container import write_container
 from luthier.compression.export.formats import FORMATS, Format
 from luthier.compression.export.traceable import Traceable, traceable
 from luthier.errors import ArtifactError
 from luthier.inference.goldens import replay
+from luthier.inference.loading import verify
 from luthier.inference.plain import replay_plain
 from luthier.inference.predictor import Predictor
 from luthier.inference.runtimes import TorchScorer
 
 LOOSER = 10
 """How much further than in torch a decoded number may be from the evaluated model's: other kernels round otherwise."""
-PLAIN = "transformers"
+PLAIN, CONTAINER = "transformers", "container"
 LICENCES = "licences"
 
 
@@ -37,8 +39,8 @@ class Exported:
     """What was written, and what was measured of it.
 
     Attributes:
-        folder: a new bundle, or for `transformers` a plain folder.
-        format: a key of `FORMATS`, or `transformers`.
+        folder: a new bundle, for `transformers` a plain folder, for `container` one to build an image from.
+        format: a key of `FORMATS`, `transformers` or `container`.
         seconds: to write and compare it.
         bytes: of all its files.
         goldens: how many examples were answered as when they were evaluated.
@@ -64,7 +66,8 @@ def export(bundle: str | Path, to: str, out: str | Path) -> Exported:
 
     Args:
         bundle: its folder, or the run's folder that holds it.
-        to: a key of `FORMATS` (a bundle for another runtime), or `transformers` (a plain folder).
+        to: a key of `FORMATS` (a bundle for another runtime), `transformers` (a plain folder), or `container` (a folder
+            to build an image from).
         out: the new folder, which must not be there yet.
 
     Returns:
@@ -76,16 +79,26 @@ def export(bundle: str | Path, to: str, out: str | Path) -> Exported:
     """
     started = time.perf_counter()
     target, source = Path(out), bundle_folder(Path(bundle))
-    if to not in (*FORMATS, PLAIN):
-        raise ArtifactError(f"format must be one of {', '.join((*FORMATS, PLAIN))}; got {to}.")
+    known = (*FORMATS, PLAIN, CONTAINER)
+    if to not in known:
+        raise ArtifactError(f"format must be one of {', '.join(known)}; got {to}.")
     if target.exists():
         raise ArtifactError("exists already.", where=str(target), fix="Choose another folder.")
-    before = Predictor(source, torch_manifest(source))
     with new_folder(target) as folder:
-        found = _plain(before, folder) if to == PLAIN else _graph(before, FORMATS[to], folder)
+        found = _write(source, to, folder)
     size = sum(one.stat().st_size for one in target.rglob("*") if one.is_file())
     seconds, goldens = time.perf_counter() - started, len(read_goldens(source))
     return Exported(folder=target, format=to, seconds=seconds, bytes=size, goldens=goldens, **found)
+
+
+def _write(source: Path, to: str, folder: Path) -> dict[str, Any]:
+    """Write one form, and return what was measured of it."""
+    if to == CONTAINER:
+        whole = verify(source)
+        write_container(source, open_bundle(source), folder)
+        return {"golden_difference": whole.largest_difference}
+    before = Predictor(source, torch_manifest(source))
+    return _plain(before, folder) if to == PLAIN else _graph(before, FORMATS[to], folder)
 
 
 def _plain(before: Predictor, folder: Path) -> dict[str, Any]:
