@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from luthier.artifacts.files import sha256_file
 from luthier.cli import main
 from luthier.compression.export.traceable import Batch
 from luthier.compression.search import forms
+from luthier.compression.search.contract import Point, front
 from luthier.compression.search.forms import Form
 from luthier.errors import StoppedError
 from luthier.pipeline.compressing import compress
@@ -145,6 +148,28 @@ def test_a_search_that_was_stopped_goes_on_and_repeats_nothing(run: Path) -> Non
     again = compress(run, changes=changes)
     assert lines(run) == found
     assert [(one.name, one.on_front) for one in again.points] == [(one.name, one.on_front) for one in report.points]
+
+
+def test_a_search_that_was_killed_goes_on_and_repeats_nothing(run: Path) -> None:
+    command = [sys.executable, "-m", "luthier", "compress", str(run), "--max-drop", "100", "--epochs", "1"]
+    path, first = run / "compress" / "points.jsonl", b""
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as search:
+        while search.poll() is None and first.count(b"\n") < 3:
+            time.sleep(0.01)
+            first = path.read_bytes() if path.exists() else b""
+        search.kill()
+    assert search.returncode == -signal.SIGKILL
+    whole = path.read_bytes()[: path.read_bytes().rfind(b"\n") + 1]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    found = path.read_bytes()
+    assert found.startswith(whole)
+    names = [line["name"] for line in lines(run)]
+    assert len(set(names)) == len(names) > whole.count(b"\n")
+    report = CompressionReport.read(run / "compress" / "compression.json")
+    points = [Point.of(line["point"]) for line in lines(run) if "point" in line]
+    assert [point.name for point in report.points if point.on_front] == [point.name for point in front(points)]
+    assert luthier.verify(run / "compressed").goldens > 4
 
 
 def test_a_useless_move_is_not_taken(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
