@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -32,7 +32,7 @@ class Collated(Protocol):
 def collect(
     features: Collated,
     index: NDArray[np.int64],
-    score: Callable[[Batch], Mapping[str, NDArray[Any]]],
+    scores: Callable[[Iterator[Batch]], Iterable[Mapping[str, NDArray[Any]]]],
     *,
     budget: int,
     per_token: Collection[str] = (),
@@ -42,7 +42,7 @@ def collect(
     Args:
         features: any number.
         index: (N,) which of them.
-        score: a collated batch to named outputs, (B, ...) each.
+        scores: collated batches to named outputs, (B, ...) each, in the batches' order.
         budget: rows x longest row of a batch.
         per_token: outputs that are (B, T, ...); a feature keeps those of its own tokens.
 
@@ -50,12 +50,20 @@ def collect(
         `{name: (N, ...)}`; an output per token is (N,) objects, each (T, ...).
     """
     found: Outputs = {}
-    for batch in sorted_batches(features.total_cost[index], budget):
-        inputs = features.collate(index[batch])
-        for name, values in score(inputs).items():
+    batches = list(sorted_batches(features.total_cost[index], budget))
+    lengths: list[NDArray[np.int64]] = []  # of a batch's rows, kept when it is collated
+
+    def collated() -> Iterator[Batch]:
+        for batch in batches:
+            inputs = features.collate(index[batch])
+            lengths.append(inputs[MASK].sum(axis=1))
+            yield inputs
+
+    for number, (batch, outputs) in enumerate(zip(batches, scores(collated()), strict=True)):
+        for name, values in outputs.items():
             if name in per_token:
                 kept = found.setdefault(name, np.empty(len(index), dtype=object))
-                for place, row, length in zip(batch, values, inputs[MASK].sum(axis=1), strict=True):
+                for place, row, length in zip(batch, values, lengths[number], strict=True):
                     kept[place] = row[:length]
             else:
                 found.setdefault(name, np.empty((len(index), *values.shape[1:])))[batch] = values

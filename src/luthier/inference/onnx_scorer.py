@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,10 @@ class OnnxScorer:
         except Exception as error:  # its exceptions share no base class
             raise ArtifactError(f"cannot be computed by ONNX Runtime: {error}") from None
         return {name: value.astype(np.float64) for name, value in zip(self._runtime.outputs, values, strict=True)}
+
+    def scores(self, batches: Iterator[Mapping[str, NDArray[Any]]]) -> Iterable[dict[str, NDArray[np.float64]]]:
+        """Return the outputs of several batches."""
+        return map(self.score, batches)
 
     def generator(self) -> Generator:
         """Refuse: only language models write, and they are not exported."""

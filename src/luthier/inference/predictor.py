@@ -21,7 +21,7 @@ from luthier.inference.tokens import Token
 from luthier.tasks import TASKS
 from luthier.tasks.base import PER_TOKEN, CellError, Prediction, Scored, Task
 
-BATCH_TOKENS = 4096
+BATCH_TOKENS, WRITING_TOKENS = 2048, 4096
 
 
 class Predictions(Sequence[Prediction]):
@@ -153,7 +153,7 @@ class Predictor:
             batch_tokens: rows x longest row of a batch.
         """
         index = np.arange(len(features)) if index is None else index
-        return collect(features, index, self.scorer.score, budget=batch_tokens, per_token=self.per_token)
+        return collect(features, index, self.scorer.scores, budget=batch_tokens, per_token=self.per_token)
 
     def answers(self, features: Features, cells: Sequence[Mapping[str, Any]]) -> Scored:
         """Return what `decode` reads: the model's outputs, or the texts that it writes token by token.
@@ -166,7 +166,7 @@ class Predictor:
         if self.decoding is None:
             return Scored(self.outputs(features), features, index, cells)
         prompts = [features.row("input_ids", row) for row in range(len(features))]
-        written = generate(self.scorer.generator(), prompts, self.decoding, budget=BATCH_TOKENS)
+        written = generate(self.scorer.generator(), prompts, self.decoding, budget=WRITING_TOKENS)
         text = [self.encoder.text([token.id for token in answer]) for answer in written]
         found = {**as_outputs(written, self.decoding), "text": np.asarray(text, dtype=object)}
         return Scored(found, features, index, cells)

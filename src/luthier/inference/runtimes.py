@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,6 +21,9 @@ class Scorer(Protocol):
 
     def score(self, batch: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float64]]:
         """Return named outputs, (B, ...) each, for a collated batch."""
+
+    def scores(self, batches: Iterator[Mapping[str, NDArray[Any]]]) -> Iterable[dict[str, NDArray[np.float64]]]:
+        """Return the same for several batches in their order; some runtimes compute two at a time."""
 
     def generator(self) -> Generator:
         """Return the same model token by token; only language models can."""
@@ -51,6 +54,10 @@ class TorchScorer:
         with torch.inference_mode():
             outputs = self.model(inputs)
         return {name: value.double().numpy() for name, value in outputs.items()}
+
+    def scores(self, batches: Iterator[Mapping[str, NDArray[Any]]]) -> Iterable[dict[str, NDArray[np.float64]]]:
+        """Return the outputs of several batches."""
+        return map(self.score, batches)
 
     def generator(self) -> Generator:
         """Return the model token by token."""

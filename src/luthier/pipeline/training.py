@@ -393,7 +393,7 @@ def forward(
         return {name: values.cpu().double().numpy() for name, values in found.items()}
 
     with torch.no_grad(), autocast(precision, device):  # sharded parameters cannot be gathered in inference mode
-        return collect(features, index, score, budget=VALIDATION_TOKENS, per_token=model.per_token)
+        return collect(features, index, partial(map, score), budget=VALIDATION_TOKENS, per_token=model.per_token)
 
 
 def train(job: TrainJob, folder: Path, *, world: World | None = None, stop: Callable[[], bool]) -> Iterator[Event]:

@@ -31,7 +31,10 @@ def rates(ours: Predictor, theirs: Predictor, cells: Cells) -> Rate:
     for _ in range(ROUNDS):
         for number, predictor in enumerate((theirs, ours)):
             batch[number].append(len(cells) / _seconds(predictor, cells))
-    single = [1000 * _seconds(ours, [row]) for row in _spread(cells)]
+    asked = _spread(cells)
+    for row in asked:  # a runtime that compiles for a length has done so by then, as in a server
+        ours.predict_cells([row])
+    single = [1000 * _seconds(ours, [row]) for row in asked]
     theirs_rate, ours_rate = median(batch[0]), median(batch[1])
     return Rate(
         rows_per_second=ours_rate,

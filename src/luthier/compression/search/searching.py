@@ -37,7 +37,7 @@ from luthier.models.assembly import TaskModel
 LEDGER = "points.jsonl"
 AS_IS = "as it is"
 SHARES = (2 / 3, 1 / 2, 1 / 3)
-MOST_FORMS = 2
+MOST_FORMS = 3
 """How many forms a variant is tried in."""
 
 Recover = Callable[[TaskModel, TaskModel, Path], TaskModel]
@@ -127,13 +127,17 @@ class Search:
         if why is not None:
             self._leave_out("layers", why)
             return
-        whole = layers.depth(model)
-        depths = [number for number in dict.fromkeys(round(whole * share) for share in SHARES) if 0 < number < whole]
         tried = self._fitting(forms)
-        for number in depths:
+        for number in self._depths(model):
             for form in tried:
                 name = f"{number} layers, {form.name}"
                 yield name, self._work(name, number, form)
+
+    @staticmethod
+    def _depths(model: TaskModel) -> list[int]:
+        """Return the depths that are tried, from the largest."""
+        whole = layers.depth(model)
+        return [number for number in dict.fromkeys(round(whole * share) for share in SHARES) if 0 < number < whole]
 
     def _fitting(self, forms: Sequence[Form]) -> list[Form]:
         """Return the forms that variants are tried in: of those on the front the fastest, and the smallest."""
@@ -141,7 +145,7 @@ class Search:
         plain = [point for point in self._points() if point.name in names]
         found = sorted(front(plain), key=lambda one: -one.rate.ratio)
         small = sorted(found, key=lambda one: one.bytes)
-        best = [names[one.name] for one in [*found[:1], *small[:1], *found[1:]]]
+        best = [names[one.name] for one in [*found[:1], *small[:1], *found[1:]]]  # the others by speed
         return list(dict.fromkeys(best or forms))[:MOST_FORMS]
 
     def _work(self, name: str, number: int | None, form: Form) -> Callable[[], Point]:
@@ -157,13 +161,18 @@ class Search:
         return work
 
     def _variant(self, number: int) -> Predictor:
-        """Return the model with so many layers, which learnt from the whole one; made at the first call."""
+        """Return the model with so many layers, which learnt from the whole one; made at the first call.
+
+        It begins as the next deeper one that was made, so that layers go a few at a time with learning between.
+        """
         folder = self.folder / "variants" / f"layers-{number}"
         if not folder.exists():
             teacher = self._model(self.source)
-            gone = layers.order_of_removal(teacher, self.batches)[: layers.depth(teacher) - number]
-            self.tell(f"{number} layers: without {', '.join(map(str, sorted(gone)))}; learning from the whole model")
-            student = layers.without_layers(teacher, gone)
+            deeper = sorted(depth for depth in self._depths(teacher) if depth > number)
+            before = teacher if not deeper else self._model(self._variant(deeper[0]))
+            gone = layers.order_of_removal(before, self.batches)[: layers.depth(before) - number]
+            self.tell(f"{number} layers: learning from the whole model")
+            student = layers.without_layers(before, gone)
             trained = self.recover(teacher, student, self.folder / "recovery" / f"layers-{number}")
             write_variant(self.source, trained.eval(), folder)
         return Predictor(folder, entry_of(folder))
