@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, JsonValue, Strict
+from pydantic import Field, JsonValue, Strict, ValidationError
 
 from luthier.config.names import Names, default_settings
 from luthier.config.project import (
@@ -28,6 +28,7 @@ from luthier.config.project import (
     Version,
 )
 from luthier.config.values import Block, Text, split_named
+from luthier.errors import LuthierError
 
 MAIN = "main"
 
@@ -160,6 +161,26 @@ def resolve(project: Project, names: Names | None = None) -> Plan:
         ),
         track=_track(project.track),
     )
+
+
+def changed_contract(plan: Plan, changes: Mapping[str, Any]) -> CompressSpec:
+    """Return a plan's contract of compression, or the default one, with some values changed.
+
+    Args:
+        plan: of a run.
+        changes: keys of `compress` with values.
+
+    Raises:
+        LuthierError: a value is out of its bounds; it is named as the option that gives it.
+    """
+    stages = [stage.spec for stage in plan.stages if isinstance(stage, CompressStage)]
+    values = {**(stages[0] if stages else CompressSpec()).model_dump(), **changes}
+    try:
+        return CompressSpec.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"])).replace("_", "-")
+        raise LuthierError(f"--{key}: {first['msg']}; got {first['input']}.") from None
 
 
 def _track(track: TrackSpec | tuple[str, ...]) -> TrackSpec:

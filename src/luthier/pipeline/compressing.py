@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import ValidationError
 
 from luthier.artifacts.bundle import BundleManifest
 from luthier.artifacts.checkpoint import CheckpointStore
@@ -33,7 +32,8 @@ from luthier.compression.search.contract import (
     quality_misses,
     rows_needed,
 )
-from luthier.config import CompressSpec, CompressStage
+from luthier.config import CompressSpec
+from luthier.config.plan import changed_contract
 from luthier.errors import ArtifactError, ContractError, StoppedError
 from luthier.inference.loading import load
 from luthier.inference.predictor import Predictor
@@ -75,8 +75,8 @@ def compress(
         stop: asked between two candidates and steps.
 
     Raises:
-        ArtifactError: the folder is no finished run, its rows changed, its bundle is of a kind that is not compressed,
-            or a value is out of its bounds.
+        ArtifactError: the folder is no finished run, its rows changed, or its bundle is of a kind that is left alone.
+        LuthierError: a value is out of its bounds.
         StoppedError: `stop` said yes.
     """
     from luthier.reporting.report import write_report
@@ -91,7 +91,7 @@ def compress(
         prepared = reopened(record)
         if fresh:
             shutil.rmtree(record.path / FOLDER, ignore_errors=True)
-        work = Compression(prepared, record, _changed(prepared, changes), tell, stop)
+        work = Compression(prepared, record, changed_contract(prepared.plan, changes), tell, stop)
         report = work.do()
         write_report(record, prepared.plan, record.path / "report.html")
     return report
@@ -109,18 +109,6 @@ def refuse_broken(report: CompressionReport, folder: Path) -> None:
         where=str(folder),
         fix=f"Loosen it, or see the points in report.html.{needed}{time}",
     )
-
-
-def _changed(prepared: Prepared, changes: Mapping[str, Any]) -> CompressSpec:
-    """Return the project's contract, or the default one, with some values changed."""
-    stages = [stage.spec for stage in prepared.plan.stages if isinstance(stage, CompressStage)]
-    values = {**(stages[0] if stages else CompressSpec()).model_dump(), **changes}
-    try:
-        return CompressSpec.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"])).replace("_", "-")
-        raise ArtifactError(f"--{key}: {first['msg']}; got {first['input']}.") from None
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from luthier.artifacts.checkpoint import PREFIX
 from luthier.artifacts.files import read_json, sha256_file, write_json_atomic
 from luthier.artifacts.run import RunDir
@@ -160,7 +158,7 @@ def reopened(record: RunDir) -> Prepared:
     folder = Path(kept["folder"])
     try:
         plan = Plan.model_validate_json(json.dumps(kept["plan"]))
-    except ValidationError as error:
+    except ValueError as error:
         raise ArtifactError(f"is not a plan of this version: {error}", where=str(record.plan_path)) from None
     prepared = Prepared(plan, folder, partial(locate, folder))
     now = {name: rows.fingerprint for name, rows in prepared.sources.items()}
