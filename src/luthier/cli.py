@@ -187,12 +187,14 @@ def compress(options: argparse.Namespace) -> int:
     """Search for a smaller and faster form of a run's bundle that keeps a contract."""
     from luthier.console import compression_lines
     from luthier.pipeline.compressing import compress as search
-    from luthier.pipeline.compressing import refuse_broken
+    from luthier.pipeline.compressing import compressed_bundle, refuse_broken
 
     asked = {key: getattr(options, key) for key in (*CONTRACT, "prefer", "moves") if getattr(options, key) is not None}
     report = search(options.bundle, changes=asked, fresh=options.fresh, tell=_say, stop=_stop_on_signals())
     print(report.model_dump_json() if options.json else compression_lines(report))
     refuse_broken(report, Path(options.bundle))
+    if report.test is not None:
+        _say(f"the compressed bundle lies in {compressed_bundle(options.bundle)}")
     return 0
 
 

@@ -173,6 +173,8 @@ def compression_lines(report: CompressionReport) -> str:
         bound = "" if test.bound is None else f" (at most {test.bound:+.2f} at {test.confidence:.0%})"
         changed = "" if test.flips is None else f", {100 * test.flips:.2f} % of the answers changed"
         end = [f"{report.chosen} on {test.rows} test rows: {test.drop:+.2f} points lost{bound}{changed}"]
+    if report.kept and test is None:
+        end = ["the model as it is keeps the contract, and no other point does: no bundle was written"]
     about = f"validation: {report.points[0].loss.rows} rows; * no other point beats it; > chosen"
     return "\n".join([*_table(rows), *left, about, *end])
 

@@ -241,6 +241,24 @@ def test_a_value_out_of_bounds_is_refused(value: list[str], run: Path, capsys: p
     assert value[0] in capsys.readouterr().err
 
 
+def test_without_a_runtime_it_says_what_to_install(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forms, "find_spec", lambda package: None)
+    assert main(["compress", str(run)]) == 2
+    assert "luthier[compress]" in capsys.readouterr().err
+
+
+def test_a_run_that_would_compress_without_a_runtime_is_refused_before_it_trains(
+    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("luthier.pipeline.run.find_spec", lambda package: None)
+    path = project(tmp_path, tiny_model, rows=40, extra="compress: {max_drop: 1.0}\n")
+    assert main(["run", str(path), "--run-dir", str(tmp_path / "run")]) == 2
+    assert "compress: neither onnxruntime nor openvino is installed" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 def test_what_cannot_be_compressed_is_refused(
     run: Path, tmp_path: Path, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -81,8 +81,7 @@ def compress(
     """
     from luthier.reporting.report import write_report
 
-    folder = Path(run)
-    folder = folder if (folder / "plan.json").exists() else folder.parent
+    folder = run_of(run)
     if not (folder / "bundle" / MANIFEST).exists() or not (folder / "plan.json").exists():
         fix = "Give the folder of a finished run, or its bundle there: the rows are needed."
         raise ArtifactError("is not a finished run.", where=str(run), fix=fix)
@@ -95,6 +94,17 @@ def compress(
         report = work.do()
         write_report(record, prepared.plan, record.path / "report.html")
     return report
+
+
+def run_of(path: str | Path) -> Path:
+    """Return the folder of a run, from it or from that of its bundle."""
+    folder = Path(path)
+    return folder if (folder / "plan.json").exists() else folder.parent
+
+
+def compressed_bundle(path: str | Path) -> Path:
+    """Return where a run's compressed bundle lies."""
+    return run_of(path) / COMPRESSED
 
 
 def refuse_broken(report: CompressionReport, folder: Path) -> None:

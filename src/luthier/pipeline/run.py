@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,7 +98,7 @@ def _run(
 ) -> dict[str, Any]:
     loaded, prepared = opened
     folder = Path(run_dir) if run_dir is not None else Path("runs") / loaded.project.name
-    _refuse_missing_trackers(loaded, prepared.plan)
+    _refuse_missing_packages(loaded, prepared.plan)
     together.refuse(prepared)
     with disk_errors_named(folder):
         if fresh and (aside := set_aside(folder)) is not None:
@@ -110,7 +111,7 @@ def _run(
             return _Execution(loaded, prepared, record, listen, stop, tuple(allowed), listeners, group).result()
 
 
-def _refuse_missing_trackers(loaded: LoadedProject, plan: Plan) -> None:
+def _refuse_missing_packages(loaded: LoadedProject, plan: Plan) -> None:
     problems = [
         loaded.problem(
             f"track.{name}",
@@ -118,6 +119,10 @@ def _refuse_missing_trackers(loaded: LoadedProject, plan: Plan) -> None:
         )
         for name, package in missing_trackers(plan.track).items()
     ]
+    compresses = any(isinstance(stage, CompressStage) for stage in plan.stages)
+    if compresses and all(find_spec(name) is None for name in ("onnxruntime", "openvino")):
+        text = "neither onnxruntime nor openvino is installed. Do pip install 'luthier[compress]', or leave it out."
+        problems.append(loaded.problem("compress", text))
     if problems:
         raise ProjectError(problems)
 
@@ -141,7 +146,7 @@ def check(
     from luthier.pipeline.training import choose
 
     loaded, prepared = open_project(source, overrides, frame)
-    _refuse_missing_trackers(loaded, prepared.plan)
+    _refuse_missing_packages(loaded, prepared.plan)
     report = data_check(prepared)
     emit(Noted("data check done; measuring a few steps"))
     return report.model_copy(update={"step": step_check(prepared, choose(prepared))})

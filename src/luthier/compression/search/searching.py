@@ -29,7 +29,7 @@ from luthier.compression.search.candidates import (
 from luthier.compression.search.contract import Loss, Point, front
 from luthier.compression.search.forms import FORMS, Form
 from luthier.compression.search.rates import Cells, rates
-from luthier.errors import LuthierError, StoppedError
+from luthier.errors import LuthierError, ModelError, StoppedError
 from luthier.inference.predictor import Predictor
 from luthier.inference.runtimes import TorchScorer
 from luthier.models.assembly import TaskModel
@@ -93,8 +93,14 @@ class Search:
         """Measure everything that was not measured yet.
 
         Raises:
+            ModelError: no runtime is installed that a form could run on.
             StoppedError: `stop` said yes.
         """
+        if all(form.refusal() for form in FORMS.values()):
+            raise ModelError(
+                "nothing can be tried: neither ONNX Runtime nor OpenVINO is installed.",
+                fix='Install them: pip install "luthier[compress]".',
+            )
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / LEDGER
         whole = path.read_text("utf-8").split("\n")[:-1] if path.exists() else []  # a kill may leave half a line
