@@ -369,7 +369,7 @@ CHINESE: dict[str, str] = {
     "compress.point": "方案",
     "compress.rows_per_second": "每秒行数",
     "compress.p95": "单个请求 p95（毫秒）",
-    "compress.mib": "MiB",
+    "compress.mib": "大小（MiB）",
     "compress.changed": "改变的答案",
     "compress.misses": "未达到",
     "compress.at_most": "至多 {bound}",

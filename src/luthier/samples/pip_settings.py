@@ -14,6 +14,7 @@ import re
 import shutil
 import subprocess
 import sys
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -49,7 +50,10 @@ class PipSettings:
 
 def pip_command() -> list[str] | None:
     """Return the command that runs this environment's pip, or the one on the path, or None."""
-    if sys.executable and importlib.util.find_spec("pip") is not None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a hook of setuptools warns here where anything has imported distutils
+        installed = importlib.util.find_spec("pip") is not None
+    if sys.executable and installed:
         return [sys.executable, "-m", "pip"]
     found = shutil.which("pip3") or shutil.which("pip")
     return [found] if found else None
