@@ -336,7 +336,7 @@ CONTRACT = {
     "mib": "at most, of all files",
     "seconds": "of work, after which nothing new is begun",
     "learning_rate": "where a model with fewer layers learns from the whole one",
-    "epochs": "there",
+    "epochs": "over the training rows, there",
 }
 SORTS = {"date": "date", "name": "name", "metric": "value", "rate": "rows_per_second", "time": "seconds"}
 COMMANDS = (

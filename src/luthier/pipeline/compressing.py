@@ -194,7 +194,6 @@ class Compression:
         return {
             "bundle": sha256_file(self.record.bundle / MANIFEST),
             "rows": self.prepared.fingerprint,
-            "moves": self.spec.moves,
             "recovery": [self.spec.epochs, self.spec.learning_rate],
             "confidence": self.judge.confidence,
             "processor": processor(),

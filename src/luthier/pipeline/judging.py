@@ -33,7 +33,6 @@ class _Answers:
     scores: RowScores
     answers: list[dict[str, Any]]
     slices: dict[str, float | None]
-    evidence: Evidence
 
 
 class Judge:
@@ -96,7 +95,6 @@ class Judge:
             scores=self.evaluation.scores(columns),
             answers=[one.as_dict() for one in evidence.test.predict()],
             slices={f"{row.column} {row.value}": row.metric.value for row in rows},
-            evidence=evidence,
         )
 
     def _evidence(self, predictor: Predictor, split: str, beside: Sequence[str], resamples: int | None) -> Evidence:

@@ -263,7 +263,7 @@ def begin(folder: Path, made_from: Mapping[str, Any]) -> bool:
     if path.exists():
         if read_json(path) != json.loads(json.dumps(made_from)):
             raise LuthierError(
-                "holds a search from other inputs (bundle, rows, moves, processor or version).",
+                "holds a search from other inputs (bundle, rows, learning, confidence, processor or version).",
                 where=str(folder),
                 fix="Start it over with --fresh.",
             )
