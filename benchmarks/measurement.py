@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,8 @@ HERE = Path(__file__).resolve().parent
 RECIPES = HERE.parent / "recipes"
 BUSY = 0.5
 PEER_EPOCHS = 3
+PLACES = ("folder", "texts")
+"""What of a job says where files lie for one run of a benchmark, and nothing of what is measured."""
 OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
 Measure = Callable[[str, Job], Measured]
 
@@ -128,6 +130,30 @@ def measure(name: str, job: Job) -> Measured:
         python(["-m", "contestants", name, str(job_path), str(result_path)], job.threads)
         measured = Measured(**json.loads(result_path.read_text(encoding="utf-8")))
     print(f"  {name}: {measured.rows_per_second:.1f} rows/s over {measured.seconds:.1f} s", file=sys.stderr, flush=True)
+    return measured
+
+
+def kept(measure: Measure, path: Path) -> Measure:
+    """Return a way to measure that adds each result to a file, and takes from there what the same job gave before.
+
+    Args:
+        measure: runs a contestant in a fresh process.
+        path: JSON Lines; a line that is taken out is measured again.
+    """
+
+    def measured(name: str, job: Job) -> Measured:
+        same = {**asdict(job), "overrides": list(job.overrides)}
+        for place in PLACES:
+            del same[place]
+        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+            one = json.loads(line)
+            if (one["contestant"], one["job"]) == (name, same):
+                return Measured(**one["measured"])
+        found = measure(name, job)
+        with path.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps({"contestant": name, "job": same, "measured": asdict(found)}) + "\n")
+        return found
+
     return measured
 
 

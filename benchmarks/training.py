@@ -22,6 +22,7 @@ from measurement import (
     RECIPES,
     contest_options,
     job_of,
+    kept,
     load_now,
     machine_and_peaks,
     measure,
@@ -55,6 +56,12 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seeds", type=positive, default=5, help="of --full")
     parser.add_argument(
         "--quality-data", type=names_among(DATA), default=list(DATA), help=f"of --full: some of {','.join(DATA)}"
+    )
+    parser.add_argument(
+        "--keep",
+        type=Path,
+        metavar="FILE",
+        help="of --full: add each run to a file, and take from there what an earlier command ran on the same job",
     )
     parser.add_argument("--no-head", action="store_true", help="leave out training the head alone")
     parser.add_argument(
@@ -128,7 +135,8 @@ def main(given: Sequence[str] | None = None) -> None:
         head = {} if options.no_head else head_only(replace(job, rows=options.rows), min(2, options.rounds), measure)
         jobs = {name: prepare(options, Path(folder), DATA[name]) for name in options.quality_data if options.full}
         seeds = range(options.seed, options.seed + options.seeds)
-        quality = time_to_quality(jobs, seeds, measure) if options.full else {}
+        whole_run = measure if options.keep is None else kept(measure, options.keep)
+        quality = time_to_quality(jobs, seeds, whole_run) if options.full else {}
         whole = {name: measure(name, replace(job, whole=True)) for name in options.only if options.accuracy}
     speeds = {name: [one[name] for one in rounds] for name in options.only}
     peaks = {precision: [one[precision] for one in limits] for precision in ("bf16", "fp32")}

@@ -311,6 +311,28 @@ def test_time_to_quality_is_compared_seed_by_seed():
     assert compared([(measured(100, 80), measured(10, 82))])["difference_standard_error_points"] is None
 
 
+def test_a_kept_measurement_is_made_once_for_each_job(tmp_path):
+    from contestants.job import Job
+    from measurement import kept
+
+    made = []
+
+    def measure(name, job):
+        made.append((name, job.seed))
+        return made_up(seconds=float(job.seed), correct=80, tested=100)
+
+    job = Job("p.yaml", "model", "texts-1.json", 512, 128, 2, 13, 5, 100, True, 3, "", overrides=("train.epochs=1",))
+    path = tmp_path / "kept.jsonl"
+    first = kept(measure, path)("trainer", job)
+    assert kept(measure, path)("trainer", replace(job, texts="texts-2.json", folder="elsewhere")) == first
+    assert made == [("trainer", 13)]
+    others = [("luthier", job), ("trainer", replace(job, seed=14)), ("trainer", replace(job, overrides=()))]
+    for name, other in others:
+        assert kept(measure, path)(name, other).seconds == other.seed
+    assert made == [("trainer", 13), ("luthier", 13), ("trainer", 14), ("trainer", 13)]
+    assert len(path.read_text().splitlines()) == 4
+
+
 def test_joined_rows_are_as_long_as_asked_and_hold_one_label(tmp_path, home):
     from tests.tiny import build_model, project
 
