@@ -175,6 +175,7 @@ def export(options: argparse.Namespace) -> int:
     graph = ""
     if found.torch_difference is not None:
         graph = f"; largest difference from torch over {found.shapes} shapes {found.torch_difference:.1e}"
+    if found.attention_nodes is not None:
         graph += f"; {found.attention_nodes} fused attention nodes"
     print(
         f"wrote {found.folder} ({found.bytes / 1e6:,.1f} MB) in {found.seconds:.0f} s; {found.goldens} golden examples "
@@ -401,7 +402,7 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("-o", "--out", required=True, metavar="DIR", help="the new bundle's folder")
     one = _add(commands, "export", export)
     one.add_argument("bundle", metavar="BUNDLE", help="a bundle, or a run that holds one")
-    one.add_argument("--to", required=True, metavar="FORMAT", help="onnx, openvino, transformers or container")
+    one.add_argument("--to", required=True, metavar="FORMAT", help="onnx, openvino, transformers, pt2 or container")
     one.add_argument("-o", "--out", required=True, metavar="DIR", help="the new folder")
     one.add_argument("--json", action="store_true", help="print one line of JSON")
     one = _add(commands, "compress", compress)

@@ -58,6 +58,35 @@ def exported(source: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     return {to: one.folder for to, one in found.items()}
 
 
+def test_a_program_of_torch_export_is_written_with_what_its_user_needs(source, tmp_path, capsys):
+    assert main(["export", str(source), "--to", "pt2", "-o", str(tmp_path / "told")]) == 0
+    assert "over 9 shapes" in (told := capsys.readouterr().out)
+    assert "None" not in told
+    found = export(source, "pt2", tmp_path / "program")
+    assert found.goldens > 7
+    assert found.shapes == 9
+    assert found.torch_difference < 1e-5
+    assert found.golden_difference < 1e-3
+    names = read_json(found.folder / "names.json")
+    assert set(names["inputs"]) >= {"input_ids", "attention_mask"}
+    assert names["outputs"]
+    assert (found.folder / "model.pt2").stat().st_size > 10_000
+    assert (found.folder / "model" / "tokenizer.json").exists()
+    assert not list(found.folder.rglob("*.safetensors"))
+
+
+def test_a_program_that_answers_otherwise_is_not_written(source, tmp_path, monkeypatch):
+    from luthier.compression.export import program
+
+    whole = program.ProgramScorer.score
+    monkeypatch.setattr(
+        program.ProgramScorer, "score", lambda self, batch: {n: v + 0.01 for n, v in whole(self, batch).items()}
+    )
+    with pytest.raises(ArtifactError, match="differ"):
+        export(source, "pt2", tmp_path / "program")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("to", FORMATS)
 def test_it_answers_as_the_bundle_it_came_from(to: str, source: Path, exported: dict[str, Path]) -> None:
     manifest = open_bundle(exported[to])
@@ -193,7 +222,7 @@ def test_what_cannot_be_exported_is_refused_by_name(
 ) -> None:
     out = tmp_path / "out"
     for bundle, to, message in (
-        (source, "tflite", "format must be one of onnx, openvino, transformers, container; got tflite."),
+        (source, "tflite", "format must be one of onnx, openvino, transformers, pt2, container; got tflite."),
         (exported["onnx"], "openvino", "has no torch weights: it was exported itself."),
     ):
         assert main(["export", str(bundle), "--to", to, "-o", str(out)]) == 2

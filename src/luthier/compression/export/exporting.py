@@ -14,23 +14,31 @@ from pathlib import Path
 from typing import Any
 
 from luthier.artifacts.bundle import MODEL, BundleManifest, Runtime, bundle_folder, open_bundle, read_goldens
-from luthier.artifacts.files import sha256_file
+from luthier.artifacts.files import sha256_file, write_json_atomic
 from luthier.artifacts.manifest import new_folder, seal
-from luthier.compression.derived import copy_parts, golden_batch, graph_manifest, refuse_writing, torch_manifest
+from luthier.compression.derived import (
+    WEIGHTS,
+    copy_parts,
+    golden_batch,
+    graph_manifest,
+    refuse_writing,
+    torch_manifest,
+)
 from luthier.compression.export.agreement import largest_difference, shapes
 from luthier.compression.export.container import write_container
 from luthier.compression.export.formats import FORMATS, Format
-from luthier.compression.export.traceable import Traceable, traceable
+from luthier.compression.export.program import PROGRAM, ProgramScorer, programmed, save
+from luthier.compression.export.traceable import Batch, Traceable, traceable
 from luthier.errors import ArtifactError
 from luthier.inference.goldens import replay
 from luthier.inference.loading import verify
 from luthier.inference.plain import replay_plain
 from luthier.inference.predictor import Predictor
-from luthier.inference.runtimes import TorchScorer
+from luthier.inference.runtimes import Scorer, TorchScorer
 
 LOOSER = 10
 """How much further than in torch a decoded number may be from the evaluated model's: other kernels round otherwise."""
-PLAIN, CONTAINER = "transformers", "container"
+PLAIN, CONTAINER, PT2 = "transformers", "container", "pt2"
 LICENCES = "licences"
 
 
@@ -39,15 +47,16 @@ class Exported:
     """What was written, and what was measured of it.
 
     Attributes:
-        folder: a new bundle, for `transformers` a plain folder, for `container` one to build an image from.
-        format: a key of `FORMATS`, `transformers` or `container`.
+        folder: a new bundle, for `transformers` a plain folder, for `pt2` a program and its tokenizer, for
+            `container` one to build an image from.
+        format: a key of `FORMATS`, `transformers`, `pt2` or `container`.
         seconds: to write and compare it.
         bytes: of all its files.
         goldens: how many examples were answered as when they were evaluated.
         golden_difference: largest in any decoded number of theirs; for `transformers` in any raw output.
         shapes: how many batch sizes and lengths were compared with torch; 0 without a graph.
         torch_difference: largest in any raw output over them; None without a graph.
-        attention_nodes: fused ones in the graph; None without a graph.
+        attention_nodes: fused ones in the graph; None without a graph, and for `pt2`.
     """
 
     folder: Path
@@ -66,8 +75,8 @@ def export(bundle: str | Path, to: str, out: str | Path) -> Exported:
 
     Args:
         bundle: its folder, or the run's folder that holds it.
-        to: a key of `FORMATS` (a bundle for another runtime), `transformers` (a plain folder), or `container` (a folder
-            to build an image from).
+        to: a key of `FORMATS` (a bundle for another runtime), `transformers` (a plain folder), `pt2` (a program of
+            torch.export), or `container` (a folder to build an image from).
         out: the new folder, which must not be there yet.
 
     Returns:
@@ -79,7 +88,7 @@ def export(bundle: str | Path, to: str, out: str | Path) -> Exported:
     """
     started = time.perf_counter()
     target, source = Path(out), bundle_folder(Path(bundle))
-    known = (*FORMATS, PLAIN, CONTAINER)
+    known = (*FORMATS, PLAIN, PT2, CONTAINER)
     if to not in known:
         raise ArtifactError(f"format must be one of {', '.join(known)}; got {to}.")
     if target.exists():
@@ -98,6 +107,8 @@ def _write(source: Path, to: str, folder: Path) -> dict[str, Any]:
         write_container(source, open_bundle(source), folder)
         return {"golden_difference": whole.largest_difference}
     before = Predictor(source, torch_manifest(source))
+    if to == PT2:
+        return _program(before, folder)
     return _plain(before, folder) if to == PLAIN else _graph(before, FORMATS[to], folder)
 
 
@@ -105,10 +116,35 @@ def _plain(before: Predictor, folder: Path) -> dict[str, Any]:
     """Write the plain Transformers folder, replayed through the classes that its configuration names."""
     worst = replay_plain(before.folder, before.manifest, before, read_goldens(before.folder))
     shutil.copytree(before.folder / MODEL, folder, dirs_exist_ok=True)
-    shutil.copyfile(before.folder / "README.md", folder / "README.md")
-    if (before.folder / LICENCES).exists():
-        shutil.copytree(before.folder / LICENCES, folder / LICENCES)
+    _copy_papers(before.folder, folder)
     return {"golden_difference": worst}
+
+
+def _copy_papers(source: Path, folder: Path) -> None:
+    """Copy the model card and the licences."""
+    shutil.copyfile(source / "README.md", folder / "README.md")
+    if (source / LICENCES).exists():
+        shutil.copytree(source / LICENCES, folder / LICENCES)
+
+
+def _program(before: Predictor, folder: Path) -> dict[str, Any]:
+    """Write the program that torch.export makes, its tokenizer, and the names of what goes in and comes out."""
+    refuse_writing(before)
+    assert isinstance(before.scorer, TorchScorer), "the torch runtime was chosen"
+    batch = golden_batch(before)
+    model = traceable(before.scorer.model, batch)
+    program = programmed(model)
+    scorer = ProgramScorer(program, model.inputs, model.outputs)
+    runtime = before.manifest.runtimes[0]
+    runtime = runtime.model_copy(update={"tolerance": LOOSER * runtime.tolerance})
+    decoded = replay(Predictor(before.folder, before.manifest, scorer), read_goldens(before.folder), runtime)
+    raw = _agreed(before, scorer, batch, "torch.export")
+    save(program, folder / PROGRAM)
+    shutil.copytree(before.folder / MODEL, folder / MODEL, ignore=WEIGHTS)
+    write_json_atomic(folder / "names.json", {"inputs": model.inputs, "outputs": model.outputs})
+    _copy_papers(before.folder, folder)
+    longest = before.entry.preprocess.max_length
+    return {"golden_difference": decoded, "shapes": len(shapes(longest)), "torch_difference": raw}
 
 
 def _graph(before: Predictor, kind: Format, folder: Path) -> dict[str, Any]:
@@ -125,23 +161,29 @@ def _graph(before: Predictor, kind: Format, folder: Path) -> dict[str, Any]:
     made = _manifest(source, before.manifest, kind, model, sha256_file(folder / kind.weights))
     after = Predictor(folder, made)
     decoded = replay(after, read_goldens(source), made.runtimes[0])
-    longest, allowed = before.entry.preprocess.max_length, made.runtimes[0].raw_tolerance
-    raw = largest_difference(before.scorer, after.scorer, batch, longest, before.per_token)
-    if raw > allowed:
-        raise ArtifactError(
-            f"answers in {kind.runtime} differ from torch by {raw:.3g} (allowed {allowed:g}).",
-            where=str(source),
-            fix="Serve the bundle as it is, with torch.",
-        )
+    raw = _agreed(before, after.scorer, batch, kind.runtime)
     with (folder / "README.md").open("a", encoding="utf-8") as card:
         card.write(_note(made, raw))
     seal(folder, made.model_dump(mode="json", exclude={"files", "self"}))
     return {
         "golden_difference": decoded,
-        "shapes": len(shapes(longest)),
+        "shapes": len(shapes(before.entry.preprocess.max_length)),
         "torch_difference": raw,
         "attention_nodes": attention,
     }
+
+
+def _agreed(before: Predictor, scorer: Scorer, batch: Batch, runtime: str) -> float:
+    """Return the largest difference of a scorer from torch in any raw output; one beyond the tolerance is an error."""
+    longest, allowed = before.entry.preprocess.max_length, before.manifest.runtimes[0].raw_tolerance
+    raw = largest_difference(before.scorer, scorer, batch, longest, before.per_token)
+    if raw > allowed:
+        raise ArtifactError(
+            f"answers in {runtime} differ from torch by {raw:.3g} (allowed {allowed:g}).",
+            where=str(before.folder),
+            fix="Serve the bundle as it is, with torch.",
+        )
+    return raw
 
 
 def _manifest(source: Path, manifest: BundleManifest, kind: Format, model: Traceable, weights: str) -> BundleManifest:

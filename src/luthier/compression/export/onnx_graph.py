@@ -36,7 +36,6 @@ def write_onnx(model: Traceable, path: Path) -> int:
         import onnxscript  # noqa: F401  # the exporter needs it, and says so less clearly
     except ImportError:
         raise not_installed("onnxscript", "onnx") from None
-    sizes = tuple(dict.fromkeys(axes, torch.export.Dim.DYNAMIC) for axes in model.axes)
     try:
         with _quiet():
             program: Any = torch.onnx.export(
@@ -45,7 +44,7 @@ def write_onnx(model: Traceable, path: Path) -> int:
                 dynamo=True,
                 input_names=model.inputs,
                 output_names=graph_outputs(model.outputs),
-                dynamic_shapes=(sizes,),
+                dynamic_shapes=(model.sizes,),
                 verbose=False,
             )
             program.save(path)

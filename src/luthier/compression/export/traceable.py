@@ -51,6 +51,11 @@ class Traceable:
     example: tuple[Tensor, ...]
     axes: tuple[tuple[int, ...], ...]
 
+    @property
+    def sizes(self) -> tuple[dict[int, Any], ...]:
+        """The axes as torch.export takes them."""
+        return tuple(dict.fromkeys(axes, torch.export.Dim.DYNAMIC) for axes in self.axes)
+
 
 def traceable(model: nn.Module, batch: Batch) -> Traceable:
     """Return a model as an exporter takes it.
