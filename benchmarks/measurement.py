@@ -133,26 +133,35 @@ def measure(name: str, job: Job) -> Measured:
     return measured
 
 
-def kept(measure: Measure, path: Path) -> Measure:
-    """Return a way to measure that adds each result to a file, and takes from there what the same job gave before.
+def once(path: Path | None, key: Mapping[str, Any], make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Return what a file holds under a key; else make it, and add it to the file.
 
     Args:
-        measure: runs a contestant in a fresh process.
-        path: JSON Lines; a line that is taken out is measured again.
+        path: JSON Lines; a line that is taken out is made again. None makes always.
+        key: JSON-like; the machine and the versions belong to it as well, so that no other machine's figures are taken.
+        make: measures.
     """
+    if path is None:
+        return make()
+    from machine import describe
+
+    whole = json.loads(json.dumps({**key, "machine": describe()}))
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        one = json.loads(line)
+        if one["key"] == whole:
+            return dict(one["found"])
+    found = make()
+    with path.open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps({"key": whole, "found": found}) + "\n")
+    return found
+
+
+def kept(measure: Measure, path: Path | None) -> Measure:
+    """Return a way to measure that takes from a file what the same job gave before, see `once`."""
 
     def measured(name: str, job: Job) -> Measured:
-        same = {**asdict(job), "overrides": list(job.overrides)}
-        for place in PLACES:
-            del same[place]
-        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
-            one = json.loads(line)
-            if (one["contestant"], one["job"]) == (name, same):
-                return Measured(**one["measured"])
-        found = measure(name, job)
-        with path.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps({"contestant": name, "job": same, "measured": asdict(found)}) + "\n")
-        return found
+        same = {key: value for key, value in asdict(job).items() if key not in PLACES}
+        return Measured(**once(path, {"contestant": name, "job": same}, lambda: asdict(measure(name, job))))
 
     return measured
 

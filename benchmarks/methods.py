@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from contestants.loop import no_kept_states
-from measurement import HERE, load_now, names_among, output_options, positive, python, setup
+from measurement import HERE, load_now, names_among, once, output_options, positive, python, setup
 from method_tasks import TASKS, UNTUNED, judge, source
 from tables import grid, origin, write_section
 
@@ -100,17 +100,14 @@ def train(job: TrainJob, assembled: Assembled, folder: Path) -> dict[str, Any]:
 def run_one(task: str, name: str, options: argparse.Namespace) -> dict[str, Any]:
     """Measure one method in a process of its own, or return what `--keep` holds of it."""
     conditions = conditions_of(task, options)
-    for line in options.keep.read_text(encoding="utf-8").splitlines() if options.keep and options.keep.exists() else ():
-        one = json.loads(line)
-        if (one["task"], one["conditions"], one["found"]["method"]) == (task, conditions, name):
-            return dict(one["found"])
-    print(f"{task}: {name}", file=sys.stderr, flush=True)
-    printed = python([str(HERE / "methods.py"), "--measure", task, name, *conditions], options.threads)
-    found: dict[str, Any] = json.loads(printed.splitlines()[-1])
-    if options.keep:
-        with options.keep.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps({"task": task, "conditions": conditions, "found": found}) + "\n")
-    return found
+
+    def made() -> dict[str, Any]:
+        print(f"{task}: {name}", file=sys.stderr, flush=True)
+        printed = python([str(HERE / "methods.py"), "--measure", task, name, *conditions], options.threads)
+        found: dict[str, Any] = json.loads(printed.splitlines()[-1])
+        return found
+
+    return once(options.keep, {"task": task, "method": name, "conditions": conditions}, made)
 
 
 def conditions_of(task: str, options: argparse.Namespace) -> list[str]:

@@ -135,8 +135,7 @@ def main(given: Sequence[str] | None = None) -> None:
         head = {} if options.no_head else head_only(replace(job, rows=options.rows), min(2, options.rounds), measure)
         jobs = {name: prepare(options, Path(folder), DATA[name]) for name in options.quality_data if options.full}
         seeds = range(options.seed, options.seed + options.seeds)
-        whole_run = measure if options.keep is None else kept(measure, options.keep)
-        quality = time_to_quality(jobs, seeds, whole_run) if options.full else {}
+        quality = time_to_quality(jobs, seeds, kept(measure, options.keep)) if options.full else {}
         whole = {name: measure(name, replace(job, whole=True)) for name in options.only if options.accuracy}
     speeds = {name: [one[name] for one in rounds] for name in options.only}
     peaks = {precision: [one[precision] for one in limits] for precision in ("bf16", "fp32")}

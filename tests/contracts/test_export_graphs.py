@@ -14,7 +14,8 @@ from tests.tiny_families import build_family
 from luthier.artifacts.bundle import Runtime
 from luthier.compression.export.agreement import largest_difference, shapes
 from luthier.compression.export.formats import FORMATS
-from luthier.compression.export.traceable import traceable
+from luthier.compression.export.program import ProgramScorer, programmed
+from luthier.compression.export.traceable import Traceable, traceable
 from luthier.errors import ModelError
 from luthier.inference.runtimes import RUNTIMES
 from luthier.models.assembly import assemble
@@ -51,16 +52,23 @@ class Manifest:
     files: dict[str, Any] = field(default_factory=dict)
 
 
-def difference(to: str, family: str, head: str, folder: Path) -> float:
-    """Return how far a family's graph is from torch, with the attention kernel that a bundle is opened with."""
+def built(family: str, head: str, folder: Path) -> tuple[Any, dict[str, np.ndarray], Traceable]:
+    """Return a family's model with the attention kernel that a bundle is opened with, a batch, and what is exported."""
     source = locate(str(build_family(folder / "pretrained", family)))
     kernel = FAMILIES[family].attention[-1]
     spec = HeadSpec(head, HEADS[head])
     model = assemble(source, spec, pooling="auto", attention=kernel, dropout=0.0, seed=1).model.eval()
     ids = np.random.default_rng(0).integers(4, 40, size=(3, 11))
     batch = {"input_ids": ids, "attention_mask": np.ones_like(ids), "unknown": np.zeros(3, np.int32)}
-    found, kind = traceable(model, batch), FORMATS[to]
+    found = traceable(model, batch)
     assert found.inputs == ["input_ids", "attention_mask"]
+    return model, batch, found
+
+
+def difference(to: str, family: str, head: str, folder: Path) -> float:
+    """Return how far a family's graph is from torch."""
+    model, batch, found = built(family, head, folder)
+    kind = FORMATS[to]
     path = folder / kind.file
     path.parent.mkdir(parents=True)
     kind.write(found, path)
@@ -79,9 +87,21 @@ def difference(to: str, family: str, head: str, folder: Path) -> float:
     return largest_difference(TorchModel(model), scorer, batch, LENGTH, PER_TOKEN.get(head, ()))
 
 
+def program_difference(family: str, head: str, folder: Path) -> float:
+    """Return how far a family's `.pt2` program is from torch."""
+    model, batch, found = built(family, head, folder)
+    scorer = ProgramScorer(programmed(found), found.inputs, found.outputs)
+    return largest_difference(TorchModel(model), scorer, batch, LENGTH, PER_TOKEN.get(head, ()))
+
+
 @pytest.mark.parametrize(("family", "head"), [cell for cell in CELLS if cell[0] not in REFUSED])
 def test_the_graph_answers_as_torch(family: str, head: str, tmp_path: Path) -> None:
     assert difference("onnx", family, head, tmp_path) < 1e-5
+
+
+@pytest.mark.parametrize(("family", "head"), [cell for cell in CELLS if cell[0] != "xlnet"])
+def test_the_program_answers_as_torch(family: str, head: str, tmp_path: Path) -> None:
+    assert program_difference(family, head, tmp_path) < 1e-5
 
 
 @pytest.mark.long
@@ -97,3 +117,8 @@ def test_every_graph_answers_as_torch(to: str, family: str, head: str, tmp_path:
 def test_a_family_that_is_no_graph_is_refused(family: str, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="cannot be exported to ONNX"):
         difference("onnx", family, "classification", tmp_path)
+
+
+def test_a_program_that_fixes_the_number_of_tokens_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"cannot be exported by torch\.export: Guard failed"):
+        program_difference("xlnet", "classification", tmp_path)

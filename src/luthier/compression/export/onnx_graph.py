@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from luthier.compression.export.traceable import Traceable
+from luthier.compression.export.traceable import Traceable, reason
 from luthier.errors import ModelError
 from luthier.inference.graphs import graph_outputs, not_installed
 
@@ -50,21 +50,13 @@ def write_onnx(model: Traceable, path: Path) -> int:
             program.save(path)
     except (torch.onnx.errors.OnnxExporterError, RuntimeError, ValueError) as error:
         raise ModelError(
-            f"cannot be exported to ONNX: {_reason(error)}", where=type(_backbone(model)).__name__
+            f"cannot be exported to ONNX: {reason(error)}", where=type(_backbone(model)).__name__
         ) from error
     return sum(node.op_type in FUSED for node in program.model.graph.all_nodes())
 
 
 def _backbone(model: Traceable) -> Any:
     return getattr(model.module.model, "backbone", model.module.model)
-
-
-def _reason(error: BaseException) -> str:
-    """Return the last line of the innermost error."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
 
 
 @contextmanager

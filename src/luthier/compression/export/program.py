@@ -14,11 +14,12 @@ import torch
 from numpy.typing import NDArray
 from torch.export import ExportedProgram
 
-from luthier.compression.export.traceable import Traceable
+from luthier.compression.export.traceable import Traceable, reason
 from luthier.errors import ArtifactError, ModelError
 from luthier.inference.tokens import Generator
 
 PROGRAM = "model.pt2"
+FAILED = "cannot be exported by torch.export"
 
 
 class ProgramScorer:
@@ -35,9 +36,16 @@ class ProgramScorer:
         self.inputs, self.outputs = inputs, outputs
 
     def score(self, batch: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float64]]:
-        """Return the outputs of a collated batch."""
-        with torch.inference_mode():
-            found = self.module(*(torch.from_numpy(batch[name]) for name in self.inputs))
+        """Return the outputs of a collated batch.
+
+        Raises:
+            ModelError: the program holds for other numbers of rows or tokens alone.
+        """
+        try:
+            with torch.inference_mode():
+                found = self.module(*(torch.from_numpy(batch[name]) for name in self.inputs))
+        except (AssertionError, RuntimeError) as error:  # of the guards that a program begins with
+            raise ModelError(f"{FAILED}: {reason(error)}") from error
         return {name: value.double().numpy() for name, value in zip(self.outputs, found, strict=True)}
 
     def scores(self, batches: Iterator[Mapping[str, NDArray[Any]]]) -> Iterable[dict[str, NDArray[np.float64]]]:
@@ -59,8 +67,7 @@ def programmed(model: Traceable) -> ExportedProgram:
         with torch.no_grad():
             return torch.export.export(model.module, model.example, dynamic_shapes=(model.sizes,), strict=False)
     except (RuntimeError, ValueError) as error:
-        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise ModelError(f"cannot be exported by torch.export: {reason}") from error
+        raise ModelError(f"{FAILED}: {reason(error)}") from error
 
 
 def save(program: ExportedProgram, path: Path) -> None:

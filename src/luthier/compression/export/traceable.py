@@ -73,6 +73,14 @@ def traceable(model: nn.Module, batch: Batch) -> Traceable:
     return Traceable(Positional(model, list(arrays)), list(arrays), outputs, tuple(arrays.values()), axes)
 
 
+def reason(error: BaseException) -> str:
+    """Return the first line of the innermost error."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
 class _Read(dict[str, Tensor]):
     """A batch that remembers what was read of it: the check's counts, say, are no input of a graph."""
 
