@@ -174,37 +174,49 @@ def section(summary: Mapping[str, Any]) -> str:
             "Share of the peak: 6 FLOPs per non-embedding parameter and real token (padding is no work), over the best "
             "median of a 4096 x 1024 x 1024 matrix product in the same run, in whichever precision is faster: "
             f"{peaks['bf16']:.0f} GFLOP/s in bf16, {peaks['fp32']:.0f} in fp32.",
-            *more_lines(summary),
+            *head_lines(summary),
             "",
             *origin(summary["machine"], setup, "accelerate", "python"),
         ]
     )
 
 
-def more_lines(summary: Mapping[str, Any]) -> list[str]:
-    """Return what was measured beside the table: the head alone, and time to equal quality."""
-    lines = []
-    if head := summary.get("head_only"):
-        ours, theirs = (statistics.median(head[f"{who}_rows_per_second"]) for who in ("luthier", "trainer"))
-        lines += [
-            "",
-            f"**The head alone** (backbone frozen, no dropout): Luthier {ours:.0f} rows/s over three epochs with the "
-            f"states of the backbone computed within that time, Trainer {theirs:.0f}: {head['ratio']:.1f} times.",
-        ]
-    for name, found in summary.get("time_to_quality", {}).items():
+def head_lines(summary: Mapping[str, Any]) -> list[str]:
+    """Return what was measured of the head alone, where it was."""
+    head = summary.get("head_only")
+    if head is None:
+        return []
+    ours, theirs = (statistics.median(head[f"{who}_rows_per_second"]) for who in ("luthier", "trainer"))
+    return [
+        "",
+        f"**The head alone** (backbone frozen, no dropout): Luthier {ours:.0f} rows/s over three epochs with the "
+        f"states of the backbone computed within that time, Trainer {theirs:.0f}: {head['ratio']:.1f} times.",
+    ]
+
+
+def quality_section(summary: Mapping[str, Any]) -> str:
+    """Return time to equal quality with all that its reader must know."""
+    lines = [
+        "## Time to equal quality",
+        "",
+        "How long Luthier takes, checkpoints and the choice of one by validation rows included, for the accuracy on "
+        "validation rows that Trainer reaches with its defaults after 3 epochs. The same rows, splits and seeds for "
+        "both; the two take turns, each run in a process of its own. Seconds are medians, accuracies means.",
+    ]
+    for name, found in summary["time_to_quality"].items():
         error = found["difference_standard_error_points"]
         spread = "one seed" if error is None else f"standard error {error:.2f} over {found['seeds']} seeds"
         mean = statistics.mean(found["difference_points"])
         lines += [
             "",
-            f"**Time to equal quality** on {name}: Trainer's defaults, 3 epochs: {found['trainer_accuracy']:.4f} on "
+            f"**{name}**: Trainer's defaults, 3 epochs: {found['trainer_accuracy']:.4f} on "
             f"{found['rows']} validation rows in {found['trainer_seconds']:.0f} s; Luthier, one epoch: "
             f"{found['luthier_accuracy']:.4f} in {found['luthier_seconds']:.0f} s. {found['ratio']:.1f} times sooner; "
             f"difference {mean:+.2f} points ({spread}). Processor time, which others on the machine lengthen less: "
             f"{found['trainer_processor_seconds']:.0f} s and {found['luthier_processor_seconds']:.0f} s, "
             f"{found['processor_ratio']:.1f} times.",
         ]
-    return lines
+    return "\n".join([*lines, "", *origin(summary["machine"], summary["setup"], "accelerate", "python")])
 
 
 def write_section(page: Path, name: str, text: str) -> None:

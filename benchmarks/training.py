@@ -32,7 +32,7 @@ from measurement import (
     setup,
 )
 from quality import DATA, head_only, time_to_quality
-from tables import section, summarise, table, write_section
+from tables import quality_section, section, summarise, table, write_section
 
 PADDED_LENGTH = 128
 BY_LENGTH = {"trainer_tuned", "luthier"}
@@ -163,6 +163,8 @@ def report(summary: dict[str, Any], options: argparse.Namespace) -> None:
     print(json.dumps(summary))
     if options.write is not None:
         write_section(options.write, "training", section(summary))
+        if "time_to_quality" in summary:
+            write_section(options.write, "quality", quality_section(summary))
 
 
 if __name__ == "__main__":
