@@ -499,11 +499,11 @@ class CompressSpec(Block):
     )
     moves: Literal["all", "forms"] = Field(
         default="all",
-        description="What is tried: forms alone (runtimes and precisions), or models with fewer layers too, which "
-        "learn from the whole one.",
+        description="What is tried: forms alone (runtimes and precisions), or models with fewer and narrower layers "
+        "too, which learn from the whole one.",
     )
     epochs: Annotated[int, Unit("passes over the training rows")] = Field(
-        default=6, ge=1, description="How long a model with fewer layers learns from the whole one."
+        default=6, ge=1, description="How long a smaller model learns from the whole one."
     )
     learning_rate: float = Field(default=1e-4, gt=0, le=1, description="The peak of it, there.")
     seconds: Annotated[float, Unit("seconds")] = Field(

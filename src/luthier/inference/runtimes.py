@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,9 @@ from luthier.errors import ArtifactError
 from luthier.inference.onnx_scorer import OnnxScorer
 from luthier.inference.openvino_scorer import OpenVinoScorer
 from luthier.inference.tokens import Generator
+
+if TYPE_CHECKING:
+    from luthier.models.assembly import TaskModel
 
 
 class Scorer(Protocol):
@@ -30,21 +33,31 @@ class Scorer(Protocol):
 
 
 class TorchScorer:
-    """The bundle's modules in PyTorch, fp32.
+    """A bundle's modules in PyTorch, fp32.
 
     Args:
-        folder: the bundle.
-        manifest: its manifest.
+        model: in evaluation mode.
     """
 
-    def __init__(self, folder: Path, manifest: BundleManifest) -> None:
+    def __init__(self, model: TaskModel) -> None:
+        self.model = model
+
+    @classmethod
+    def of(cls, folder: Path, manifest: BundleManifest) -> TorchScorer:
+        """Return the scorer of a bundle.
+
+        Args:
+            folder: the bundle.
+            manifest: its manifest.
+        """
         from luthier.models.folder import read_folder
 
-        self.model = read_folder(folder / manifest.backbone.folder, manifest.backbone, manifest.heads, root=folder)
+        model = read_folder(folder / manifest.backbone.folder, manifest.backbone, manifest.heads, root=folder)
         for adapter in manifest.adapters:
             from luthier.models.adapters import attach  # imports the tuning methods
 
-            attach(self.model, folder / adapter.folder)
+            attach(model, folder / adapter.folder)
+        return cls(model)
 
     def score(self, batch: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float64]]:
         """Return the heads' outputs for a collated batch."""
@@ -69,7 +82,7 @@ class TorchScorer:
 
 
 RUNTIMES: dict[str, Callable[[Path, BundleManifest], Scorer]] = {
-    "torch": TorchScorer,
+    "torch": TorchScorer.of,
     "onnxruntime": OnnxScorer,
     "openvino": OpenVinoScorer,
 }

@@ -206,7 +206,7 @@ class Compression:
         return searching.Search(
             source=self._source,
             folder=self.folder,
-            fewer_layers=self.spec.moves == "all",
+            variants=self.spec.moves == "all",
             seconds=self.spec.seconds,
             cells=[cells[place] for place in places],
             batches=self._batches(),

@@ -6,32 +6,45 @@ A folder here is a bundle in all but its manifest: what `manifest.json` will say
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from luthier.artifacts.bundle import GOLDENS, MODEL, BundleManifest, Golden, Runtime, read_goldens
+from luthier.artifacts.bundle import GOLDENS, BundleManifest, Golden, Runtime, read_goldens
 from luthier.artifacts.files import read_json, sha256_file, write_json_atomic
-from luthier.artifacts.manifest import MANIFEST, new_folder, seal
+from luthier.artifacts.manifest import new_folder, seal
 from luthier.compression.derived import copy_parts, golden_batch, graph_manifest
 from luthier.compression.export.formats import FORMATS
 from luthier.compression.export.onnx_graph import write_onnx
 from luthier.compression.export.traceable import Batch, traceable
 from luthier.compression.search.forms import Form
+from luthier.compression.search.layers import depth, without_layers
+from luthier.compression.search.width import fit
 from luthier.inference.goldens import difference, record
 from luthier.inference.predictor import Predictor
 from luthier.inference.runtimes import TorchScorer
-from luthier.models.assembly import Assembled, TaskModel
-from luthier.models.families import family_for
-from luthier.models.folder import write_folder
-from luthier.tasks.base import HeadSpec
+from luthier.models.assembly import TaskModel
+from luthier.models.folder import untied
 from luthier.training.hardware import kept_flags
-from luthier.version import __version__
 
 ENTRY = "entry.json"
 ROOM = 10
 """How much further than between a batch and its rows alone a golden answer may move on another day."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A changed model.
+
+    Attributes:
+        model: in evaluation mode, fp32.
+        layers: numbers of the layers that it has of the model that it was made of.
+    """
+
+    model: TaskModel
+    layers: list[int]
 
 
 @dataclass(frozen=True)
@@ -58,24 +71,36 @@ def size_of(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and path.name != ENTRY)
 
 
-def write_variant(source: Predictor, model: TaskModel, target: Path) -> None:
-    """Write a changed model in the place of a bundle's own, with torch as its runtime.
+def write_variant(variant: Variant, path: Path) -> None:
+    """Write a variant's tensors, and which layers of the model it has; tied tensors once."""
+    from safetensors.torch import save_file
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tensors = {name: tensor.detach().contiguous() for name, tensor in untied(variant.model.state_dict()).items()}
+    unfinished = path.with_suffix(".unfinished")
+    save_file(tensors, unfinished, metadata={"layers": json.dumps(variant.layers)})
+    unfinished.replace(path)
+
+
+def read_variant(whole: TaskModel, path: Path) -> Variant:
+    """Return the variant of a model that lies in a file.
 
     Args:
-        source: the bundle that it came from.
-        model: in fp32.
-        target: the new folder.
+        whole: the model that it was made of.
+        path: as `write_variant` wrote it.
     """
-    manifest = source.manifest
-    head = manifest.heads[0]
-    family = family_for(manifest.backbone.model_type, head.kind, where=str(source.folder))
-    with new_folder(target) as folder:
-        copy_parts(source.folder, folder)
-        digest = write_folder(Assembled(model, family, HeadSpec(head.kind, head.settings)), folder / MODEL, labels=[])
-        changed = {"luthier": __version__, "weights_sha256": digest, "files": {}}
-        changed["parent"] = sha256_file(source.folder / MANIFEST)
-        made = manifest.model_copy(update=changed)
-        _keep_goldens(Predictor(folder, made), made, read_goldens(source.folder), folder)
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as reader:
+        kept = json.loads(reader.metadata()["layers"])
+        state = {name: reader.get_tensor(name) for name in reader.keys()}  # noqa: SIM118  # no mapping
+    model = without_layers(whole, [layer for layer in range(depth(whole)) if layer not in kept])
+    fit(model, state)
+    missing, unexpected = model.load_state_dict(state, strict=False)
+    own = untied(model.state_dict())
+    assert not unexpected, f"{path} holds tensors of another model, such as {unexpected[0]}"
+    assert own.keys().isdisjoint(missing), f"{path} lacks tensors"
+    return Variant(model.eval(), kept)
 
 
 def graph_of(variant: Predictor, folder: Path) -> Graph:
@@ -111,7 +136,6 @@ def write_candidate(
     kind = FORMATS[form.format]
     with new_folder(target) as folder:
         copy_parts(variant.folder, folder)
-        (folder / ENTRY).unlink(missing_ok=True)
         path = folder / kind.file
         path.parent.mkdir(parents=True)
         form.write(graph.path, path, batches)

@@ -1,8 +1,8 @@
 """The search: variants of the model in every form that this machine runs, measured, within a time budget.
 
-Forms of the model as it is come first; then variants with fewer layers, which learn from the model to answer as it
-does, in those forms that were on the Pareto front. Each point is written to `points.jsonl` when it is measured, so a
-search that is continued measures nothing twice. Points are judged by validation rows alone.
+Forms of the model as it is come first; then variants with fewer and narrower layers, which learn from the model to
+answer as it does, in those forms that were on the Pareto front. Each point is written to `points.jsonl` when it is
+measured, so a search that is continued measures nothing twice. Points are judged by validation rows alone.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from typing import Any
 from luthier.artifacts.files import append_line, read_json, write_json_atomic
 from luthier.artifacts.manifest import new_folder
 from luthier.compression.export.traceable import Batch
-from luthier.compression.search import layers
+from luthier.compression.search import layers, width
 from luthier.compression.search.candidates import (
-    entry_of,
+    Variant,
     graph_of,
     opened,
+    read_variant,
     size_of,
     write_candidate,
     write_variant,
@@ -29,6 +30,7 @@ from luthier.compression.search.candidates import (
 from luthier.compression.search.contract import Loss, Point, front
 from luthier.compression.search.forms import FORMS, Form
 from luthier.compression.search.rates import Cells, rates
+from luthier.compression.search.shapes import Shape, shapes
 from luthier.errors import LuthierError, ModelError, StoppedError
 from luthier.inference.predictor import Predictor
 from luthier.inference.runtimes import TorchScorer
@@ -36,7 +38,6 @@ from luthier.models.assembly import TaskModel
 
 LEDGER = "points.jsonl"
 AS_IS = "as it is"
-SHARES = (2 / 3, 1 / 2, 1 / 3)
 MOST_FORMS = 3
 """How many forms a variant is tried in."""
 
@@ -67,7 +68,7 @@ class Search:
     Args:
         source: the bundle, with torch.
         folder: for what it leaves; a new search has a new one.
-        fewer_layers: whether models with fewer layers are tried too.
+        variants: whether models with fewer and narrower layers are tried too.
         seconds: of work, after which no new candidate is begun.
         cells: validation rows for rates.
         batches: of training rows, for ranges of activations and for the importance of layers.
@@ -79,7 +80,7 @@ class Search:
 
     source: Predictor
     folder: Path
-    fewer_layers: bool
+    variants: bool
     seconds: float
     cells: Cells
     batches: Sequence[Batch]
@@ -124,26 +125,22 @@ class Search:
         forms = [form for form in FORMS.values() if self._allowed(form)]
         for form in forms:
             yield form.name, self._work(form.name, None, form)
-        if self.fewer_layers:
-            yield from self._shallower(forms)
+        if self.variants:
+            yield from self._smaller(forms)
 
-    def _shallower(self, forms: Sequence[Form]) -> Iterator[tuple[str, Callable[[], Point]]]:
+    def _smaller(self, forms: Sequence[Form]) -> Iterator[tuple[str, Callable[[], Point]]]:
         model = self._model(self.source)
         why = layers.refusal(model)
         if why is not None:
             self._leave_out("layers", why)
-            return
+        narrow = width.refusal(model)
+        if narrow is not None:
+            self._leave_out("width", narrow)
         tried = self._fitting(forms)
-        for number in self._depths(model):
+        for shape in shapes(layers.depth(model), layers_may_go=why is None, may_be_narrow=narrow is None):
             for form in tried:
-                name = f"{number} layers, {form.name}"
-                yield name, self._work(name, number, form)
-
-    @staticmethod
-    def _depths(model: TaskModel) -> list[int]:
-        """Return the depths that are tried, from the largest."""
-        whole = layers.depth(model)
-        return [number for number in dict.fromkeys(round(whole * share) for share in SHARES) if 0 < number < whole]
+                name = f"{shape.name}, {form.name}"
+                yield name, self._work(name, shape, form)
 
     def _fitting(self, forms: Sequence[Form]) -> list[Form]:
         """Return the forms that variants are tried in: of those on the front the fastest, and the smallest."""
@@ -154,34 +151,45 @@ class Search:
         best = [names[one.name] for one in [*found[:1], *small[:1], *found[1:]]]  # the others by speed
         return list(dict.fromkeys(best or forms))[:MOST_FORMS]
 
-    def _work(self, name: str, number: int | None, form: Form) -> Callable[[], Point]:
+    def _work(self, name: str, shape: Shape | None, form: Form) -> Callable[[], Point]:
         def work() -> Point:
             started = time.monotonic()
-            variant = self.source if number is None else self._variant(number)
-            graphs = self.folder / "graphs" / ("as-it-is" if number is None else f"layers-{number}")
             target = self.folder / "candidates" / _slug(name)
             if not target.exists():
+                variant = self.source if shape is None else self._answering(self._variant(shape))
+                graphs = self.folder / "graphs" / ("as-it-is" if shape is None else _slug(shape.name))
                 write_candidate(variant, form, graph_of(variant, graphs), target, self.batches, self.source.folder)
             return self._measured(name, opened(target), size_of(target), started)
 
         return work
 
-    def _variant(self, number: int) -> Predictor:
-        """Return the model with so many layers, which learnt from the whole one; made at the first call.
+    def _answering(self, variant: Variant) -> Predictor:
+        return Predictor(self.source.folder, self.source.manifest, TorchScorer(variant.model))
 
-        It begins as the next deeper one that was made, so that layers go a few at a time with learning between.
+    def _variant(self, shape: Shape) -> Variant:
+        """Return the model in a shape, which learnt from the whole one; made at the first call.
+
+        It begins as the next larger one, so that little goes at a time, with learning between.
         """
-        folder = self.folder / "variants" / f"layers-{number}"
-        if not folder.exists():
-            teacher = self._model(self.source)
-            deeper = sorted(depth for depth in self._depths(teacher) if depth > number)
-            before = teacher if not deeper else self._model(self._variant(deeper[0]))
-            gone = layers.order_of_removal(before, self.batches)[: layers.depth(before) - number]
-            self.tell(f"{number} layers: learning from the whole model")
-            student = layers.without_layers(before, gone)
-            trained = self.recover(teacher, student, self.folder / "recovery" / f"layers-{number}")
-            write_variant(self.source, trained.eval(), folder)
-        return Predictor(folder, entry_of(folder))
+        path = self.folder / "variants" / f"{_slug(shape.name)}.safetensors"
+        teacher = self._model(self.source)
+        if path.exists():
+            return read_variant(teacher, path)
+        whole = Variant(teacher, list(range(layers.depth(teacher))))
+        before = whole if shape.larger is None else self._variant(shape.larger)
+        student, kept = before.model, before.layers
+        if shape.layers < len(kept):
+            gone = layers.order_of_removal(student, self.batches)[: len(kept) - shape.layers]
+            student = layers.without_layers(student, gone)
+            kept = [layer for place, layer in enumerate(kept) if place not in gone]
+        else:
+            wide = 1 if shape.larger is None else shape.larger.width
+            student = width.narrowed(student, float(shape.width / wide), self.batches)
+        self.tell(f"{shape.name}: learning from the whole model")
+        trained = self.recover(teacher, student, self.folder / "recovery" / _slug(shape.name))
+        made = Variant(trained.eval(), kept)
+        write_variant(made, path)
+        return made
 
     def _measured(self, name: str, predictor: Predictor, size: int, started: float) -> Point:
         runtime = predictor.manifest.runtimes[0]

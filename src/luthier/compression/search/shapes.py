@@ -1,0 +1,52 @@
+"""The sizes that a model is tried in: how many layers, and how wide each is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+DEPTHS = (Fraction(2, 3), Fraction(1, 2), Fraction(1, 3))
+NARROW, NARROWER = Fraction(3, 4), Fraction(1, 2)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A size.
+
+    Attributes:
+        layers: how many.
+        of: how many the whole model has.
+        width: the share of heads and feed-forward units that each layer keeps.
+        larger: the shape that it begins as; None for the whole model.
+    """
+
+    layers: int
+    of: int
+    width: Fraction = Fraction(1)
+    larger: Shape | None = None
+
+    @property
+    def name(self) -> str:
+        """As points are named."""
+        depth = [f"{self.layers} layers"] if self.layers < self.of else []
+        return ", ".join(depth if self.width == 1 else [*depth, f"{self.width} as wide"])
+
+
+def shapes(depth: int, *, layers_may_go: bool, may_be_narrow: bool) -> list[Shape]:
+    """Return the shapes that are tried, in that order: what loses little first.
+
+    Args:
+        depth: layers of the whole model.
+        layers_may_go: whether there are shapes with fewer.
+        may_be_narrow: whether there are shapes with narrower ones.
+    """
+    numbers = [number for number in dict.fromkeys(round(depth * share) for share in DEPTHS) if 0 < number < depth]
+    shallow: list[Shape] = []
+    for number in numbers if layers_may_go else ():
+        shallow.append(Shape(number, depth, larger=shallow[-1] if shallow else None))
+    if not may_be_narrow:
+        return shallow
+    narrow = Shape(depth, depth, NARROW)
+    narrower = Shape(depth, depth, NARROWER, larger=narrow)
+    both = [Shape(first.layers, depth, NARROW, larger=first) for first in shallow[:1]]
+    return [narrow, *shallow[:1], narrower, *both, *shallow[1:]]
