@@ -402,7 +402,9 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("-o", "--out", required=True, metavar="DIR", help="the new bundle's folder")
     one = _add(commands, "export", export)
     one.add_argument("bundle", metavar="BUNDLE", help="a bundle, or a run that holds one")
-    one.add_argument("--to", required=True, metavar="FORMAT", help="onnx, openvino, transformers, pt2 or container")
+    one.add_argument(
+        "--to", required=True, metavar="FORMAT", help="onnx, openvino, transformers, pt2, mlflow or container"
+    )
     one.add_argument("-o", "--out", required=True, metavar="DIR", help="the new folder")
     one.add_argument("--json", action="store_true", help="print one line of JSON")
     one = _add(commands, "compress", compress)

@@ -222,7 +222,7 @@ def test_what_cannot_be_exported_is_refused_by_name(
 ) -> None:
     out = tmp_path / "out"
     for bundle, to, message in (
-        (source, "tflite", "format must be one of onnx, openvino, transformers, pt2, container; got tflite."),
+        (source, "tflite", "format must be one of onnx, openvino, transformers, pt2, mlflow, container; got tflite."),
         (exported["onnx"], "openvino", "has no torch weights: it was exported itself."),
     ):
         assert main(["export", str(bundle), "--to", to, "-o", str(out)]) == 2

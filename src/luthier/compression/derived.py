@@ -25,9 +25,7 @@ def torch_manifest(source: Path) -> BundleManifest:
         ArtifactError: the bundle is of a kind that no other is made of.
     """
     manifest = open_bundle(source)
-    if len(manifest.entry_points) > 1:
-        fix = "Take the bundles that it was combined of."
-        raise ArtifactError(f"holds {len(manifest.entry_points)} entries.", where=str(source), fix=fix)
+    refuse_several(manifest, source)
     if manifest.adapters:
         raise ArtifactError(
             "keeps an adapter apart from its base.", where=str(source), fix="Train with lora and merge: true, or full."
@@ -36,6 +34,17 @@ def torch_manifest(source: Path) -> BundleManifest:
         fix = "Take the bundle that it was made of."
         raise ArtifactError("has no torch weights: it was exported itself.", where=str(source), fix=fix)
     return choose_runtime(manifest, "torch", where=str(source))
+
+
+def refuse_several(manifest: BundleManifest, source: Path) -> None:
+    """Refuse a combined bundle.
+
+    Raises:
+        ArtifactError: it is one.
+    """
+    if len(manifest.entry_points) > 1:
+        fix = "Take the bundles that it was combined of."
+        raise ArtifactError(f"holds {len(manifest.entry_points)} entries.", where=str(source), fix=fix)
 
 
 def refuse_writing(predictor: Predictor) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -124,6 +125,21 @@ def difference(one: Sequence[Golden], other: Sequence[Golden]) -> tuple[float, f
         shared = [path for path in before if path in after and isinstance(before[path], float)]
         decoded = max([decoded, *(abs(before[path] - after[path]) for path in shared)])
     return raw, decoded
+
+
+def answered(goldens: Sequence[Golden], predictions: Sequence[dict[str, Any]]) -> list[Golden]:
+    """Return golden examples with other predictions."""
+    pairs = zip(goldens, predictions, strict=True)
+    return [golden.model_copy(update={"prediction": prediction}) for golden, prediction in pairs]
+
+
+def compare(folder: Path, old: Sequence[Golden], new: Sequence[Golden], runtime: Runtime) -> float:
+    """Return the largest difference of two recordings in a decoded number.
+
+    Raises:
+        ArtifactError: names the first example that is answered otherwise.
+    """
+    return max(_compare(str(folder), number, *pair, runtime) for number, pair in enumerate(zip(old, new, strict=True)))
 
 
 def _compare(where: str, number: int, old: Golden, new: Golden, runtime: Runtime) -> float:

@@ -27,6 +27,7 @@ from luthier.compression.derived import (
 from luthier.compression.export.agreement import largest_difference, shapes
 from luthier.compression.export.container import write_container
 from luthier.compression.export.formats import FORMATS, Format
+from luthier.compression.export.mlflow_folder import write_mlflow
 from luthier.compression.export.program import PROGRAM, ProgramScorer, programmed, save
 from luthier.compression.export.traceable import Batch, Traceable, traceable
 from luthier.errors import ArtifactError
@@ -38,7 +39,7 @@ from luthier.inference.runtimes import Scorer, TorchScorer
 
 LOOSER = 10
 """How much further than in torch a decoded number may be from the evaluated model's: other kernels round otherwise."""
-PLAIN, CONTAINER, PT2 = "transformers", "container", "pt2"
+PLAIN, PT2, MLFLOW, CONTAINER = "transformers", "pt2", "mlflow", "container"
 LICENCES = "licences"
 
 
@@ -48,8 +49,8 @@ class Exported:
 
     Attributes:
         folder: a new bundle, for `transformers` a plain folder, for `pt2` a program and its tokenizer, for
-            `container` one to build an image from.
-        format: a key of `FORMATS`, `transformers`, `pt2` or `container`.
+            `mlflow` a model of MLflow's, for `container` one to build an image from.
+        format: a key of `FORMATS`, `transformers`, `pt2`, `mlflow` or `container`.
         seconds: to write and compare it.
         bytes: of all its files.
         goldens: how many examples were answered as when they were evaluated.
@@ -76,7 +77,7 @@ def export(bundle: str | Path, to: str, out: str | Path) -> Exported:
     Args:
         bundle: its folder, or the run's folder that holds it.
         to: a key of `FORMATS` (a bundle for another runtime), `transformers` (a plain folder), `pt2` (a program of
-            torch.export), or `container` (a folder to build an image from).
+            torch.export), `mlflow` (a model of MLflow's), or `container` (a folder to build an image from).
         out: the new folder, which must not be there yet.
 
     Returns:
@@ -88,7 +89,7 @@ def export(bundle: str | Path, to: str, out: str | Path) -> Exported:
     """
     started = time.perf_counter()
     target, source = Path(out), bundle_folder(Path(bundle))
-    known = (*FORMATS, PLAIN, PT2, CONTAINER)
+    known = (*FORMATS, PLAIN, PT2, MLFLOW, CONTAINER)
     if to not in known:
         raise ArtifactError(f"format must be one of {', '.join(known)}; got {to}.")
     if target.exists():
@@ -106,6 +107,8 @@ def _write(source: Path, to: str, folder: Path) -> dict[str, Any]:
         whole = verify(source)
         write_container(source, open_bundle(source), folder)
         return {"golden_difference": whole.largest_difference}
+    if to == MLFLOW:
+        return {"golden_difference": write_mlflow(source, folder)}
     before = Predictor(source, torch_manifest(source))
     if to == PT2:
         return _program(before, folder)
