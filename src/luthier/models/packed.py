@@ -4,8 +4,8 @@ A layer keeps the numbers as they are stored and multiplies with them. Few rows 
 go to a kernel that reads the packed numbers; more rows make this one layer's matrix in bf16 for the moment of the
 product, where that is faster. The model as a whole never exists in fp32.
 
-References: Frantar et al. 2023, "GPTQ" (groups), and Lin et al. 2024, "AWQ" (the search for the range by what it does to
-inputs that were seen). Deviation: numbers are rounded to the nearest; the range of each group alone is searched, and
+References: Frantar et al. 2023, "GPTQ" (groups), and Lin et al. 2024, "AWQ" (a search for the range by what it does
+to inputs that were seen). Deviation: numbers are rounded to the nearest; the range of each group alone is searched, and
 nothing is scaled between layers.
 
 Covered: linear layers and tables of embeddings. Not covered: activations, which stay bf16.
@@ -124,7 +124,8 @@ def product8(states: Tensor, matrix: Packed, few: int) -> Tensor:
         found = torch.ops.aten._weight_int8pack_mm(flat.contiguous(), matrix.values, matrix.scale[:, 0])
     else:
         found = nn.functional.linear(flat, matrix.values.to(BF16)) * matrix.scale[:, 0]
-    return found.view(*states.shape[:-1], rows)
+    shaped: Tensor = found.view(*states.shape[:-1], rows)
+    return shaped
 
 
 class PackedLinear(nn.Module):
@@ -158,11 +159,11 @@ class PackedLinear(nn.Module):
         inputs = states.to(BF16)
         if self._group:
             flat = inputs.reshape(-1, inputs.shape[-1]).contiguous()
-            found = torch.ops.aten._weight_int4pack_mm_for_cpu(flat, self.values, self._group, self.scale)
+            found: Tensor = torch.ops.aten._weight_int4pack_mm_for_cpu(flat, self.values, self._group, self.scale)
             found = found.view(*states.shape[:-1], self._out)
         else:
             found = product8(inputs, self.matrix(), self._few)
-        if self.bias is not None:
+        if isinstance(self.bias, Tensor):
             found = found + self.bias
         return found.to(states.dtype)
 

@@ -1,7 +1,7 @@
 """A model with packed weights on disk, and back: one safetensors file beside the configuration and the tokenizer.
 
-Every linear layer is packed, and the table of token embeddings in 8 bits, whether it is the output layer as well or not;
-an output layer of its own is packed in 8 bits. What remains (norms, biases, positions) is bf16. In 16 bits all is.
+Every linear layer is packed, and the table of token embeddings in 8 bits, whether it is the output layer as well or
+not; an output layer of its own is packed in 8 bits. What remains (norms, biases, positions) is bf16. In 16 bits all is.
 """
 
 from __future__ import annotations

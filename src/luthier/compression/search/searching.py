@@ -171,10 +171,11 @@ class Search:
             variant = self.source if number is None else self._variant(number)
             graphs = self.folder / "graphs" / ("as-it-is" if number is None else f"layers-{number}")
             target = self.folder / "candidates" / _slug(name)
-            if not target.exists() and isinstance(form, WeightForm):
-                write_packed_candidate(variant, form, target, self.batches, self.source.folder)
-            elif not target.exists():
-                write_candidate(variant, form, graph_of(variant, graphs), target, self.batches, self.source.folder)
+            if not target.exists():
+                if isinstance(form, WeightForm):
+                    write_packed_candidate(variant, form, target, self.batches, self.source.folder)
+                else:
+                    write_candidate(variant, form, graph_of(variant, graphs), target, self.batches, self.source.folder)
             return self._measured(name, opened(target), size_of(target), started)
 
         return work
