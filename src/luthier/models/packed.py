@@ -24,7 +24,8 @@ SHARES = tuple(1 - 0.04 * step for step in range(11))
 FEW_ROWS, FEW_STATES = 12, 24
 """Up to so many rows the 8-bit kernel beats a product in bf16: for a layer, and for the vocabulary."""
 KERNEL_ROWS, KERNEL_COLUMNS = 16, 32
-"""The kernels take multiples of these; the 8-bit one of torch 2.13 crashes on others."""
+"""The kernels take multiples of these; the 8-bit one of torch 2.13 crashes on others, and off `ALIGNED` bytes."""
+ALIGNED = 64
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,11 @@ def unpacked(values: Tensor) -> Tensor:
     return torch.cat([values & 15, values >> 4], dim=1)
 
 
+def aligned(values: Tensor) -> Tensor:
+    """Return a tensor whose memory begins where the kernels can read it; what a file was mapped to may not."""
+    return values.clone() if values.data_ptr() % ALIGNED else values
+
+
 def fits(weight: Tensor, group: int) -> bool:
     """Return whether the 4-bit kernel takes a matrix of this shape."""
     rows, columns = weight.shape
@@ -121,7 +127,7 @@ def product8(states: Tensor, matrix: Packed, few: int) -> Tensor:
     flat = states.reshape(-1, states.shape[-1])
     rows, columns = matrix.values.shape
     if len(flat) <= few and rows % KERNEL_ROWS == 0 and columns % KERNEL_COLUMNS == 0:
-        found = torch.ops.aten._weight_int8pack_mm(flat.contiguous(), matrix.values, matrix.scale[:, 0])
+        found = torch.ops.aten._weight_int8pack_mm(aligned(flat.contiguous()), matrix.values, matrix.scale[:, 0])
     else:
         found = nn.functional.linear(flat, matrix.values.to(BF16)) * matrix.scale[:, 0]
     shaped: Tensor = found.view(*states.shape[:-1], rows)
@@ -145,7 +151,7 @@ class PackedLinear(nn.Module):
         self._group = 0
         self.register_buffer("bias", bias)
         if matrix.zero is None:
-            values, scale = matrix.values, matrix.scale
+            values, scale = aligned(matrix.values), matrix.scale
         else:  # the processor's own order of the numbers, a scale and a zero side by side
             numbers = unpacked(matrix.values).int()
             self._group = numbers.shape[1] // matrix.scale.shape[1]
@@ -158,7 +164,7 @@ class PackedLinear(nn.Module):
         """Return (..., O) in the states' type."""
         inputs = states.to(BF16)
         if self._group:
-            flat = inputs.reshape(-1, inputs.shape[-1]).contiguous()
+            flat = aligned(inputs.reshape(-1, inputs.shape[-1]).contiguous())
             found: Tensor = torch.ops.aten._weight_int4pack_mm_for_cpu(flat, self.values, self._group, self.scale)
             found = found.view(*states.shape[:-1], self._out)
         else:
@@ -185,7 +191,7 @@ class PackedEmbedding(nn.Module):
     def __init__(self, matrix: Packed, *, factor: float = 1.0) -> None:
         super().__init__()
         self._factor = factor
-        self.register_buffer("values", matrix.values)
+        self.register_buffer("values", aligned(matrix.values))
         self.register_buffer("scale", matrix.scale)
 
     def forward(self, ids: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from luthier.errors import ModelError
 from luthier.models.assembly import Assembled, TaskModel, assemble
 from luthier.models.folder import manifest_parts
 from luthier.models.packed import (
+    ALIGNED,
     BF16,
     PackedEmbedding,
     PackedLinear,
@@ -89,6 +91,25 @@ def test_a_packed_layer_multiplies_with_its_numbers(rows: int, shape: tuple[int,
         assert found.shape == (1, rows, shape[0])
         assert found.dtype == states.dtype
         assert float((found[0] - wanted).norm() / wanted.norm()) < 0.01
+
+
+@pytest.mark.parametrize("rows", [1, 8])
+def test_what_lies_at_an_odd_place_in_memory_is_moved_for_the_kernel(rows: int) -> None:
+    """The 8-bit kernel of torch 2.13 ends the process on states or numbers that do not begin at 16 bytes."""
+    matrix, states = eight_bits(drawn(48, 64)), drawn(rows, 64).to(BF16)
+    layer = PackedLinear(replace(matrix, values=misplaced(matrix.values)), None)
+    assert layer.matrix().values.data_ptr() % ALIGNED == 0
+    assert torch.equal(layer(misplaced(states)), PackedLinear(matrix, None)(states))
+    four = four_bits(drawn(48, 64), 32)
+    assert torch.equal(PackedLinear(four, None)(misplaced(states)), PackedLinear(four, None)(states))
+
+
+def misplaced(tensor: Tensor) -> Tensor:
+    """Return a copy that begins 8 bytes behind an aligned place, as in a mapped file."""
+    step = 8 // tensor.element_size()
+    found = torch.zeros(tensor.numel() + step, dtype=tensor.dtype)[step:].view(tensor.shape).copy_(tensor)
+    assert found.data_ptr() % 16 == 8
+    return found
 
 
 def test_shapes_that_the_kernels_do_not_take_are_seen() -> None:
