@@ -145,7 +145,7 @@ def verify(options: argparse.Namespace) -> int:
     from luthier.inference.loading import verify as replay
 
     found = replay(options.bundle)
-    reason = "is the base without its adapter" if "torch" in found.runtimes else "holds no weights"
+    reason = "is the base without its adapter" if found.adapters else "holds no plain weights"
     plain = f"not replayed through plain Transformers: model/ {reason}"
     if found.plain_difference is not None:
         plain = f"through plain Transformers {found.plain_difference:.1e}"

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.tiny import build_decoder, chat_project, project, sentences
+from tests.tiny import project, sentences
 
 import luthier
 from luthier.artifacts.bundle import open_bundle
@@ -268,7 +268,3 @@ def test_what_cannot_be_compressed_is_refused(
     shutil.copytree(run / "bundle", tmp_path / "alone")
     assert main(["compress", str(tmp_path / "alone")]) == 2
     assert "is not a finished run" in capsys.readouterr().err
-    writer = chat_project(tmp_path / "chat", build_decoder(tmp_path / "decoder"), rows=40)
-    luthier.run(writer, run_dir=tmp_path / "writer", overrides=["train.epochs=1", "evaluate.answers=2"])
-    assert main(["compress", str(tmp_path / "writer")]) == 2
-    assert "writes text" in capsys.readouterr().err

@@ -30,9 +30,9 @@ def torch_manifest(source: Path) -> BundleManifest:
         raise ArtifactError(
             "keeps an adapter apart from its base.", where=str(source), fix="Train with lora and merge: true, or full."
         )
-    if all(runtime.name != "torch" for runtime in manifest.runtimes):
+    if all(runtime.name != "torch" or runtime.file is not None for runtime in manifest.runtimes):
         fix = "Take the bundle that it was made of."
-        raise ArtifactError("has no torch weights: it was exported itself.", where=str(source), fix=fix)
+        raise ArtifactError("has no weights in fp32: it was exported or compressed itself.", where=str(source), fix=fix)
     return choose_runtime(manifest, "torch", where=str(source))
 
 

@@ -117,10 +117,12 @@ def replay(predictor: Predictor, goldens: Sequence[Golden], runtime: Runtime) ->
 
 def difference(one: Sequence[Golden], other: Sequence[Golden]) -> tuple[float, float]:
     """Return how far two recordings of the same inputs are apart: in any raw output, and in any decoded number."""
-    pairs = list(zip(one, other, strict=True))
-    raw = max((_gap(a, b) for old, new in pairs for a, b in zip(old.raw, new.raw, strict=True)), default=0.0)
-    decoded = 0.0
-    for old, new in pairs:
+    raw = decoded = 0.0
+    for old, new in zip(one, other, strict=True):
+        cuts = [_until_parting(a, b) for a, b in zip(old.raw, new.raw, strict=True)]
+        raw = max([raw, *(_gap(a, b) for a, b, _ in cuts)])
+        if any(parted for _, _, parted in cuts):
+            continue
         before, after = dict(_leaves(old.prediction)), dict(_leaves(new.prediction))
         shared = [path for path in before if path in after and isinstance(before[path], float)]
         decoded = max([decoded, *(abs(before[path] - after[path]) for path in shared)])
@@ -178,6 +180,17 @@ def _until_tie(old: Raw, new: Raw, tolerance: float) -> tuple[Raw, Raw, bool]:
         return old, new, False
     kept = slice(0, int(apart[0]))
     before, after = ({name: raw[name][kept] for name in ("tokens", "logprob")} for raw in (old, new))
+    return before, after, True
+
+
+def _until_parting(old: Raw, new: Raw) -> tuple[Raw, Raw, bool]:
+    """Return the log-probabilities of two texts up to the token where they part, and whether they do."""
+    if "tokens" not in old or "logprob" not in old or len(old["tokens"]) != len(new.get("tokens", ())):
+        return old, new, False
+    apart = np.flatnonzero(np.asarray(old["tokens"]) != np.asarray(new["tokens"]))
+    if not len(apart):
+        return old, new, False
+    before, after = ({"logprob": raw["logprob"][: int(apart[0]) + 1]} for raw in (old, new))
     return before, after, True
 
 

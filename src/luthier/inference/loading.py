@@ -81,6 +81,7 @@ class Verified:
         plain_difference: largest difference in a raw output when Transformers loads the folder by itself; None where
             it cannot, because the bundle keeps an adapter apart from the base, or has no weights in `model/`.
         runtimes: names of those that answered.
+        adapters: whether an adapter lies apart from its base.
     """
 
     files: int
@@ -88,6 +89,7 @@ class Verified:
     largest_difference: float
     plain_difference: float | None
     runtimes: tuple[str, ...]
+    adapters: bool = False
 
 
 def verify(path: str | Path) -> Verified:
@@ -109,4 +111,6 @@ def verify(path: str | Path) -> Verified:
             worst = max(worst, replay(predictor, goldens, runtime))
         plain = replay_plain(folder, one, predictor, goldens) if has_weights and not one.adapters else None
         count += len(goldens)
-    return Verified(len(whole.files), count, worst, plain, tuple(runtime.name for runtime in whole.runtimes))
+    return Verified(
+        len(whole.files), count, worst, plain, tuple(one.name for one in whole.runtimes), bool(whole.adapters)
+    )

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from luthier.artifacts.bundle import BundleManifest
 from luthier.errors import ArtifactError
+from luthier.inference.graphs import graph_file
 from luthier.inference.onnx_scorer import OnnxScorer
 from luthier.inference.openvino_scorer import OpenVinoScorer
 from luthier.inference.tokens import Generator
@@ -33,7 +34,7 @@ class Scorer(Protocol):
 
 
 class TorchScorer:
-    """A bundle's modules in PyTorch, fp32.
+    """A bundle's modules in PyTorch: fp32, or packed weights where the runtime names a file of them.
 
     Args:
         model: in evaluation mode.
@@ -52,6 +53,10 @@ class TorchScorer:
         """
         from luthier.models.folder import read_folder
 
+        if manifest.runtimes[0].file is not None:
+            from luthier.models.packed_folder import read_packed
+
+            return cls(read_packed(graph_file(folder, manifest), manifest.backbone, manifest.heads))
         model = read_folder(folder / manifest.backbone.folder, manifest.backbone, manifest.heads, root=folder)
         for adapter in manifest.adapters:
             from luthier.models.adapters import attach  # imports the tuning methods

@@ -223,6 +223,30 @@ def load_backbone(folder: Path, family: Family, head: str, *, attention: str, co
     return backbone  # type: ignore[no-any-return]  # Transformers is not typed
 
 
+def empty_backbone(folder: Path, family: Family, head: str) -> nn.Module:
+    """Return the backbone of a folder's configuration in bf16, its weights without memory.
+
+    Buffers that no file holds, such as frequencies of rotary positions, are computed.
+    """
+    import transformers
+
+    plain = family.plain[head]
+    config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
+    kind: Any = getattr(transformers, plain.backbone or "AutoModel")
+    build = kind.from_config if hasattr(kind, "from_config") else kind._from_config
+    with quiet_transformers(), torch.device("meta"):
+        backbone = build(
+            config, dtype=torch.bfloat16, attn_implementation=family.attention[-1], **dict(family.backbone_options)
+        )
+    for module in backbone.modules():
+        computed = [name for name in module._non_persistent_buffers_set if module._buffers.get(name) is not None]
+        for name in computed:
+            module._buffers[name] = torch.empty_like(module._buffers[name], device="cpu")
+        if computed:
+            backbone._init_weights(module)
+    return backbone  # type: ignore[no-any-return]  # Transformers is not typed
+
+
 def _start(head: nn.Module, source: ModelSource, plain: Plain, seed: int, *, scale: float) -> None:
     """Give a head's layers what the pretrained weights hold of them, and small random values elsewhere.
 

@@ -17,7 +17,7 @@ from luthier.artifacts.compression import CompressionReport, LossValues, PointRo
 from luthier.artifacts.files import fingerprint, sha256_file
 from luthier.artifacts.manifest import MANIFEST
 from luthier.artifacts.run import RunDir
-from luthier.compression.derived import refuse_writing, torch_manifest
+from luthier.compression.derived import torch_manifest
 from luthier.compression.export.traceable import Batch
 from luthier.compression.search import searching
 from luthier.compression.search.candidates import entry_of, opened, write_bundle
@@ -32,6 +32,7 @@ from luthier.compression.search.contract import (
     quality_misses,
     rows_needed,
 )
+from luthier.compression.search.rates import SINGLES
 from luthier.config import CompressSpec
 from luthier.config.plan import changed_contract
 from luthier.errors import ArtifactError, ContractError, StoppedError
@@ -52,6 +53,8 @@ from luthier.version import __version__
 
 FOLDER, REPORT, COMPRESSED = "compress", "compression.json", "compressed"
 RATE_ROWS = 256
+WRITTEN_ROWS, WRITTEN_SINGLES = 16, 8
+"""Rows that a model writes answers to, for its rates: together, and one at a time."""
 BATCHES, BATCH_ROWS = 12, 16
 BOUND = 0.95
 """The confidence of the bound that is reported where the contract asks for none."""
@@ -171,7 +174,6 @@ class Compression:
             ArtifactError: the bundle is of a kind that is not compressed.
             StoppedError: `stop` said yes.
         """
-        refuse_writing(self._source)
         searching.begin(self.folder, self._made_from())
         search = self._search()
         found = search.run()
@@ -202,7 +204,8 @@ class Compression:
 
     def _search(self) -> searching.Search:
         cells = self.prepared.dataset.inputs_of("validation", self.prepared.task)
-        places = np.unique(np.linspace(0, len(cells) - 1, RATE_ROWS).round().astype(int))
+        writes = self._source.decoding is not None
+        places = np.unique(np.linspace(0, len(cells) - 1, WRITTEN_ROWS if writes else RATE_ROWS).round().astype(int))
         return searching.Search(
             source=self._source,
             folder=self.folder,
@@ -214,6 +217,7 @@ class Compression:
             recover=self._recover,
             tell=self.tell,
             stop=self.stop,
+            singles=WRITTEN_SINGLES if writes else SINGLES,
         )
 
     def _batches(self) -> list[Batch]:
@@ -288,7 +292,7 @@ class Compression:
         best_points = {point.name for point in front(found.points)}
         return CompressionReport(
             contract=asdict(self.contract),
-            headline=self.prepared.task.headline,
+            headline=self.judge.metric,
             points=[_row(self.contract, point, point.name in best_points) for point in found.points],
             left_out=found.left_out,
             complete=found.complete,

@@ -23,6 +23,10 @@ from luthier.tasks.base import Scored
 
 FEWER_RESAMPLES = 100
 LEAST_SLICE_ROWS = 30
+ANSWERED = 16
+"""Rows whose written answers are compared."""
+INSTEAD = {"perplexity": "token_loss"}
+"""What is judged where a hundredth of the headline is no measure: of perplexity its logarithm, so a point is 1 %."""
 POINTS = 100
 
 
@@ -51,10 +55,16 @@ class Judge:
         self.evaluation = EVALUATIONS[prepared.task.evaluation]()
         self._known: dict[str, _Answers] = {}
 
+    @property
+    def metric(self) -> str:
+        """Name of the metric whose fall is judged."""
+        headline = self.prepared.task.headline
+        return INSTEAD.get(headline, headline)
+
     def loss(self, predictor: Predictor, split: str = "validation") -> Loss:
         """Return what a predictor's answers lost on a split."""
         before, after = self._before(split), self._answers(predictor, split)
-        metric = METRICS[self.prepared.task.headline]
+        metric = METRICS[self.metric]
         sign = POINTS if metric.greater_is_better else -POINTS
         paired = paired_bootstrap(before.scores, after.scores, metric, confidence=2 * self.confidence - 1)
         worse = None if paired.interval is None else paired.interval[0 if metric.greater_is_better else 1]
@@ -89,10 +99,15 @@ class Judge:
     def _answers(self, predictor: Predictor, split: str) -> _Answers:
         evidence = self._evidence(predictor, split, (), FEWER_RESAMPLES)
         columns = {name: np.asarray(values) for name, values in self.evaluation.predictions(evidence).items()}
+        scores = self.evaluation.scores(columns)
+        if predictor.decoding is not None:
+            total = len(evidence.test.target)
+            places = np.unique(np.linspace(0, total - 1, min(ANSWERED, total)).round().astype(np.int64))
+            return _Answers(scores, evidence.test.answer(places), {})
         report = self.evaluation.report(evidence)
         rows = [row for row in report.slices if row.rows >= LEAST_SLICE_ROWS]
         return _Answers(
-            scores=self.evaluation.scores(columns),
+            scores=scores,
             answers=[one.as_dict() for one in evidence.test.predict()],
             slices={f"{row.column} {row.value}": row.metric.value for row in rows},
         )

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from luthier.artifacts.bundle import GOLDENS, BundleManifest, Golden, Runtime, read_goldens
+from luthier.artifacts.bundle import GOLDENS, MODEL, BundleManifest, Golden, Runtime, read_goldens
 from luthier.artifacts.files import read_json, sha256_file, write_json_atomic
 from luthier.artifacts.manifest import new_folder, seal
 from luthier.compression.derived import copy_parts, golden_batch, graph_manifest
@@ -21,6 +21,7 @@ from luthier.compression.export.onnx_graph import write_onnx
 from luthier.compression.export.traceable import Batch, traceable
 from luthier.compression.search.forms import Form
 from luthier.compression.search.layers import depth, without_layers
+from luthier.compression.search.weight_only import WeightForm
 from luthier.compression.search.width import fit
 from luthier.inference.goldens import difference, record
 from luthier.inference.predictor import Predictor
@@ -151,6 +152,33 @@ def write_candidate(
             outputs=graph.outputs,
         )
         made = graph_manifest(bundle, variant.manifest, runtime, sha256_file(folder / kind.weights))
+        _keep_goldens(Predictor(folder, made), made, read_goldens(variant.folder), folder)
+
+
+def write_packed_candidate(
+    variant: Predictor, form: WeightForm, target: Path, batches: Sequence[Batch], bundle: Path
+) -> None:
+    """Write a variant with packed weights; its golden examples are what this form answers.
+
+    Args:
+        variant: with torch, in fp32.
+        form: how its weights are stored.
+        target: the new folder.
+        batches: of training rows.
+        bundle: that the search began with.
+    """
+    assert isinstance(variant.scorer, TorchScorer), "a variant runs on torch"
+    with new_folder(target) as folder:
+        copy_parts(variant.folder, folder)
+        path = form.write(variant.scorer.model, folder / MODEL, batches)
+        runtime = variant.manifest.runtimes[0].model_copy(
+            update={
+                "precision": form.precision,
+                "processor": {"flags": kept_flags()},
+                "file": path.relative_to(folder).as_posix(),
+            }
+        )
+        made = graph_manifest(bundle, variant.manifest, runtime, sha256_file(path))
         _keep_goldens(Predictor(folder, made), made, read_goldens(variant.folder), folder)
 
 

@@ -17,13 +17,14 @@ SINGLES = 60
 Cells = Sequence[Mapping[str, Any]]
 
 
-def rates(ours: Predictor, theirs: Predictor, cells: Cells) -> Rate:
+def rates(ours: Predictor, theirs: Predictor, cells: Cells, *, singles: int = SINGLES) -> Rate:
     """Return the rate of a predictor, and its ratio to another's.
 
     Args:
         ours: what is measured.
         theirs: what it is compared with.
-        cells: rows; all of them are asked at once, and the first ones alone, one at a time.
+        cells: rows; all of them are asked at once, and some from all over them one at a time.
+        singles: how many those are.
     """
     for predictor in (ours, theirs):
         predictor.predict_cells(cells)  # the first batches pay for memory and compiled shapes
@@ -31,7 +32,7 @@ def rates(ours: Predictor, theirs: Predictor, cells: Cells) -> Rate:
     for _ in range(ROUNDS):
         for number, predictor in enumerate((theirs, ours)):
             batch[number].append(len(cells) / _seconds(predictor, cells))
-    asked = _spread(cells)
+    asked = _spread(cells, singles)
     for row in asked:  # a runtime that compiles for a length has done so by then, as in a server
         ours.predict_cells([row])
     single = [1000 * _seconds(ours, [row]) for row in asked]
@@ -44,9 +45,9 @@ def rates(ours: Predictor, theirs: Predictor, cells: Cells) -> Rate:
     )
 
 
-def _spread(cells: Cells) -> list[Mapping[str, Any]]:
+def _spread(cells: Cells, number: int) -> list[Mapping[str, Any]]:
     """Return single requests from all over the rows; some twice where there are few."""
-    places = np.linspace(0, len(cells) - 1, SINGLES).round().astype(int)
+    places = np.linspace(0, len(cells) - 1, number).round().astype(int)
     return [cells[place] for place in places]
 
 

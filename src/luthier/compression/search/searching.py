@@ -25,12 +25,14 @@ from luthier.compression.search.candidates import (
     read_variant,
     size_of,
     write_candidate,
+    write_packed_candidate,
     write_variant,
 )
 from luthier.compression.search.contract import Loss, Point, front
 from luthier.compression.search.forms import FORMS, Form
-from luthier.compression.search.rates import Cells, rates
+from luthier.compression.search.rates import SINGLES, Cells, rates
 from luthier.compression.search.shapes import Shape, shapes
+from luthier.compression.search.weight_only import WEIGHT_FORMS, WeightForm
 from luthier.errors import LuthierError, ModelError, StoppedError
 from luthier.inference.predictor import Predictor
 from luthier.inference.runtimes import TorchScorer
@@ -41,6 +43,7 @@ AS_IS = "as it is"
 MOST_FORMS = 3
 """How many forms a variant is tried in."""
 
+AnyForm = Form | WeightForm
 Recover = Callable[[TaskModel, TaskModel, Path], TaskModel]
 
 
@@ -76,6 +79,7 @@ class Search:
         recover: trains the second model to answer as the first one does; it may keep checkpoints in the folder.
         tell: told what happens.
         stop: asked between two candidates.
+        singles: how many rows are asked one at a time.
     """
 
     source: Predictor
@@ -88,6 +92,7 @@ class Search:
     recover: Recover
     tell: Callable[[str], None] = lambda _: None
     stop: Callable[[], bool] = lambda: False
+    singles: int = SINGLES
     _lines: list[dict[str, Any]] = field(default_factory=list)
 
     def run(self) -> Searched:
@@ -97,7 +102,7 @@ class Search:
             ModelError: no runtime is installed that a form could run on.
             StoppedError: `stop` said yes.
         """
-        if all(form.refusal() for form in FORMS.values()):
+        if all(form.refusal() for form in self._forms()):
             raise ModelError(
                 "nothing can be tried: neither ONNX Runtime nor OpenVINO is installed.",
                 fix='Install them: pip install "luthier[compress]".',
@@ -122,13 +127,19 @@ class Search:
         """Yield the name of each point and what measures it, one after another: later ones depend on earlier ones."""
         whole = size_of(self.source.folder)
         yield AS_IS, lambda: self._measured(AS_IS, self.source, whole, time.monotonic())
-        forms = [form for form in FORMS.values() if self._allowed(form)]
+        forms = [form for form in self._forms() if self._allowed(form)]
         for form in forms:
             yield form.name, self._work(form.name, None, form)
-        if self.variants:
+        if self.variants and self.source.decoding is not None:
+            self._leave_out("layers", "models that write text keep theirs")
+        elif self.variants:
             yield from self._smaller(forms)
 
-    def _smaller(self, forms: Sequence[Form]) -> Iterator[tuple[str, Callable[[], Point]]]:
+    def _forms(self) -> Sequence[AnyForm]:
+        """Return what is tried: graphs, or packed weights of a model that writes text."""
+        return list(FORMS.values() if self.source.decoding is None else WEIGHT_FORMS.values())
+
+    def _smaller(self, forms: Sequence[AnyForm]) -> Iterator[tuple[str, Callable[[], Point]]]:
         model = self._model(self.source)
         why = layers.refusal(model)
         if why is not None:
@@ -142,7 +153,7 @@ class Search:
                 name = f"{shape.name}, {form.name}"
                 yield name, self._work(name, shape, form)
 
-    def _fitting(self, forms: Sequence[Form]) -> list[Form]:
+    def _fitting(self, forms: Sequence[AnyForm]) -> list[AnyForm]:
         """Return the forms that variants are tried in: of those on the front the fastest, and the smallest."""
         names = {form.name: form for form in forms}
         plain = [point for point in self._points() if point.name in names]
@@ -151,14 +162,17 @@ class Search:
         best = [names[one.name] for one in [*found[:1], *small[:1], *found[1:]]]  # the others by speed
         return list(dict.fromkeys(best or forms))[:MOST_FORMS]
 
-    def _work(self, name: str, shape: Shape | None, form: Form) -> Callable[[], Point]:
+    def _work(self, name: str, shape: Shape | None, form: AnyForm) -> Callable[[], Point]:
         def work() -> Point:
             started = time.monotonic()
             target = self.folder / "candidates" / _slug(name)
             if not target.exists():
                 variant = self.source if shape is None else self._answering(self._variant(shape))
-                graphs = self.folder / "graphs" / ("as-it-is" if shape is None else _slug(shape.name))
-                write_candidate(variant, form, graph_of(variant, graphs), target, self.batches, self.source.folder)
+                if isinstance(form, WeightForm):
+                    write_packed_candidate(variant, form, target, self.batches, self.source.folder)
+                else:
+                    graphs = self.folder / "graphs" / ("as-it-is" if shape is None else _slug(shape.name))
+                    write_candidate(variant, form, graph_of(variant, graphs), target, self.batches, self.source.folder)
             return self._measured(name, opened(target), size_of(target), started)
 
         return work
@@ -200,7 +214,7 @@ class Search:
             precision=runtime.precision,
             bytes=size,
             loss=loss,
-            rate=rates(predictor, self.source, self.cells),
+            rate=rates(predictor, self.source, self.cells, singles=self.singles),
             seconds=time.monotonic() - started,
         )
 
@@ -229,7 +243,7 @@ class Search:
         )
         return True
 
-    def _allowed(self, form: Form) -> bool:
+    def _allowed(self, form: AnyForm) -> bool:
         why = form.refusal()
         if why is not None:
             self._leave_out(form.name, why)

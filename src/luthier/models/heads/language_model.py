@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from luthier.models.heads.base import Head, width
+from luthier.models.packed import FEW_STATES, PackedEmbedding, PackedLinear, product8
 
+PACKED = (PackedEmbedding, PackedLinear)
 CHUNK_LOGITS = 2**23  # logits held at a time, 32 MiB in fp32
 
 
@@ -42,13 +44,23 @@ class LanguageModelHead(Head):
 
     @property
     def weight(self) -> Tensor:
-        """(V, H) the output weight."""
-        owner = self.output if self.output is not None else self._embedding[0]
-        return owner.weight  # type: ignore[return-value]
+        """(V, H) the output weight; of packed numbers in bf16, made for the moment."""
+        owner = self._owner
+        return owner.matrix().matrix() if isinstance(owner, PACKED) else owner.weight  # type: ignore[return-value]
+
+    @property
+    def _owner(self) -> nn.Module:
+        return self.output if self.output is not None else self._embedding[0]
+
+    def _product(self, states: Tensor) -> Tensor:
+        owner = self._owner
+        if isinstance(owner, PACKED):
+            return product8(states, owner.matrix(), FEW_STATES)
+        return nn.functional.linear(states, self.weight)
 
     def logits(self, states: Tensor) -> Tensor:
         """Return (..., V) logits of states (..., H): for generation, where the last position is needed."""
-        return nn.functional.linear(states, self.weight)
+        return self._product(states)
 
     def forward(self, states: Tensor, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return per row the sum of negative log-probabilities and the number of labelled tokens.

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from luthier.errors import ModelError
 from luthier.models.heads.base import Head, width
-from luthier.models.heads.language_model import sums, token_loss
+from luthier.models.heads.language_model import PACKED, sums, token_loss
+from luthier.models.packed import FEW_STATES, product8
 
 BIASED = ("bart", "marian")
 """Model types whose plain class adds a fixed number to the logit of each token (`final_logits_bias`)."""
@@ -65,13 +66,23 @@ class SequenceToSequenceHead(Head):
 
     @property
     def weight(self) -> Tensor:
-        """(V, H) the output weight."""
-        owner = self.output if self.output is not None else self._embedding[0]
-        return owner.weight  # type: ignore[return-value]
+        """(V, H) the output weight; of packed numbers in bf16, made for the moment."""
+        owner = self._owner
+        return owner.matrix().matrix() if isinstance(owner, PACKED) else owner.weight  # type: ignore[return-value]
+
+    @property
+    def _owner(self) -> nn.Module:
+        return self.output if self.output is not None else self._embedding[0]
+
+    def _product(self, states: Tensor) -> Tensor:
+        owner = self._owner
+        if isinstance(owner, PACKED):
+            return product8(states, owner.matrix(), FEW_STATES)
+        return nn.functional.linear(states, self.weight)
 
     def logits(self, states: Tensor) -> Tensor:
         """Return (..., V) logits of states (..., H): for generation."""
-        found = nn.functional.linear(states * self.scale, self.weight)
+        found = self._product(states * self.scale)
         return found if self.bias is None else found + self.bias[0]
 
     def forward(self, states: Tensor, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
