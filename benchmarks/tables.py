@@ -211,12 +211,21 @@ def quality_section(summary: Mapping[str, Any]) -> str:
             "",
             f"**{name}**: Trainer's defaults, 3 epochs: {found['trainer_accuracy']:.4f} on "
             f"{found['rows']} validation rows in {found['trainer_seconds']:.0f} s; Luthier, one epoch: "
-            f"{found['luthier_accuracy']:.4f} in {found['luthier_seconds']:.0f} s. {found['ratio']:.1f} times sooner; "
-            f"difference {mean:+.2f} points ({spread}). Processor time, which others on the machine lengthen less: "
+            f"{found['luthier_accuracy']:.4f} in {found['luthier_seconds']:.0f} s, {found['ratio']:.1f} times sooner; "
+            f"difference {mean:+.2f} points ({spread}), {verdict(mean, error)}. Processor time, which others on the machine lengthen less: "
             f"{found['trainer_processor_seconds']:.0f} s and {found['luthier_processor_seconds']:.0f} s, "
             f"{found['processor_ratio']:.1f} times.",
         ]
     return "\n".join([*lines, "", *origin(summary["machine"], summary["setup"], "accelerate", "python")])
+
+
+def verdict(difference: float, error: float | None) -> str:
+    """Return in words whether a mean difference in points is one, by two standard errors."""
+    if error is None:
+        return "which one seed cannot tell from luck"
+    if abs(difference) <= 2 * error:
+        return "within two standard errors"
+    return "so the quality is better" if difference > 0 else "so the quality is **not** equal"
 
 
 def write_section(page: Path, name: str, text: str) -> None:

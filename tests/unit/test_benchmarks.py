@@ -297,6 +297,15 @@ def test_a_busy_machine_is_named(monkeypatch, capsys, tmp_path):
     assert "**The head alone**" in page.read_text()
 
 
+def test_a_lower_accuracy_is_not_called_equal():
+    from tables import verdict
+
+    assert "not" in verdict(-1.3, 0.2)
+    assert "better" in verdict(1.3, 0.2)
+    assert "within" in verdict(-0.3, 0.2)
+    assert "luck" in verdict(-1.3, None)
+
+
 def test_time_to_quality_is_compared_seed_by_seed():
     from quality import compared
 
