@@ -212,7 +212,8 @@ def quality_section(summary: Mapping[str, Any]) -> str:
             f"**{name}**: Trainer's defaults, 3 epochs: {found['trainer_accuracy']:.4f} on "
             f"{found['rows']} validation rows in {found['trainer_seconds']:.0f} s; Luthier, one epoch: "
             f"{found['luthier_accuracy']:.4f} in {found['luthier_seconds']:.0f} s, {found['ratio']:.1f} times sooner; "
-            f"difference {mean:+.2f} points ({spread}), {verdict(mean, error)}. Processor time, which others on the machine lengthen less: "
+            f"difference {mean:+.2f} points ({spread}), {verdict(mean, error)}. "
+            "Processor time, which others on the machine lengthen less: "
             f"{found['trainer_processor_seconds']:.0f} s and {found['luthier_processor_seconds']:.0f} s, "
             f"{found['processor_ratio']:.1f} times.",
         ]
