@@ -124,7 +124,7 @@ def test_a_server_answers_as_the_bundle_it_came_from(to: str, source: Path, expo
 
 def test_verify_tells_that_there_are_no_weights(exported: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verify", str(exported["onnx"])]) == 0
-    assert "not replayed through plain Transformers: model/ holds no weights" in capsys.readouterr().out
+    assert "not replayed through plain Transformers: model/ holds no plain weights" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("build", [entity_project, answer_project, embedding_project])
@@ -223,7 +223,7 @@ def test_what_cannot_be_exported_is_refused_by_name(
     out = tmp_path / "out"
     for bundle, to, message in (
         (source, "tflite", "format must be one of onnx, openvino, transformers, pt2, mlflow, container; got tflite."),
-        (exported["onnx"], "openvino", "has no torch weights: it was exported itself."),
+        (exported["onnx"], "openvino", "has no weights in fp32: it was exported or compressed itself."),
     ):
         assert main(["export", str(bundle), "--to", to, "-o", str(out)]) == 2
         assert message in capsys.readouterr().err
