@@ -199,9 +199,10 @@ def quality_section(summary: Mapping[str, Any]) -> str:
     lines = [
         "## Time to equal quality",
         "",
-        "How long Luthier takes, checkpoints and the choice of one by validation rows included, for the accuracy on "
-        "validation rows that Trainer reaches with its defaults after 3 epochs. The same rows, splits and seeds for "
-        "both; the two take turns, each run in a process of its own. Seconds are medians, accuracies means.",
+        "What Trainer reaches on validation rows with its defaults after 3 epochs, beside Luthier. The same rows, "
+        "splits and seeds for both; the two take turns, each run in a process of its own. Seconds are those from the "
+        "first batch to the last step, Luthier's checkpoints included and validation left out; medians. Accuracies "
+        "are means.",
     ]
     for name, found in summary["time_to_quality"].items():
         error = found["difference_standard_error_points"]

@@ -41,15 +41,6 @@ sys.exit(code)
 
 
 @pytest.fixture(scope="module")
-def source(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("source")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LUTHIER_HOME", str(folder / "home"))
-        options = ["train.epochs=2", "train.learning_rate=0.02"]
-        return Path(luthier.run(project(folder, tiny_model), run_dir=folder / "run", overrides=options).bundle)
-
-
-@pytest.fixture(scope="module")
 def exported(source: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("exported")
     found = {to: export(source, to, folder / to) for to in FORMATS}

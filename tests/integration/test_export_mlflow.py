@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.tiny import build_decoder, chat_project, project, sentences
+from tests.tiny import build_decoder, chat_project, sentences
 from tests.tiny_pairs import embedding_project
 from tests.tiny_spans import answer_project, entity_project
 
@@ -45,15 +45,6 @@ def apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     monkeypatch.setattr(sys, "path", list(sys.path))
-
-
-@pytest.fixture(scope="module")
-def source(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("source")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LUTHIER_HOME", str(folder / "home"))
-        options = ["train.epochs=2", "train.learning_rate=0.02"]
-        return Path(luthier.run(project(folder, tiny_model), run_dir=folder / "run", overrides=options).bundle)
 
 
 @pytest.fixture(scope="module")

@@ -173,25 +173,28 @@ def _until_tie(old: Raw, new: Raw, tolerance: float) -> tuple[Raw, Raw, bool]:
 
     Rounding on another processor may choose the other one of two such tokens, and what follows is another text.
     """
-    if "tokens" not in old or "logprob" not in old or len(old["tokens"]) != len(new.get("tokens", ())):
+    apart = _parting(old, new)
+    if apart is None or abs(old["logprob"][apart] - new["logprob"][apart]) > tolerance:
         return old, new, False
-    apart = np.flatnonzero(np.asarray(old["tokens"]) != np.asarray(new["tokens"]))
-    if not len(apart) or abs(old["logprob"][apart[0]] - new["logprob"][apart[0]]) > tolerance:
-        return old, new, False
-    kept = slice(0, int(apart[0]))
-    before, after = ({name: raw[name][kept] for name in ("tokens", "logprob")} for raw in (old, new))
+    before, after = ({name: raw[name][:apart] for name in ("tokens", "logprob")} for raw in (old, new))
     return before, after, True
 
 
 def _until_parting(old: Raw, new: Raw) -> tuple[Raw, Raw, bool]:
     """Return the log-probabilities of two texts up to the token where they part, and whether they do."""
-    if "tokens" not in old or "logprob" not in old or len(old["tokens"]) != len(new.get("tokens", ())):
+    apart = _parting(old, new)
+    if apart is None:
         return old, new, False
-    apart = np.flatnonzero(np.asarray(old["tokens"]) != np.asarray(new["tokens"]))
-    if not len(apart):
-        return old, new, False
-    before, after = ({"logprob": raw["logprob"][: int(apart[0]) + 1]} for raw in (old, new))
+    before, after = ({"logprob": raw["logprob"][: apart + 1]} for raw in (old, new))
     return before, after, True
+
+
+def _parting(old: Raw, new: Raw) -> int | None:
+    """Return the place of the first token in which two texts of one length differ; None where there is none."""
+    if "tokens" not in old or "logprob" not in old or len(old["tokens"]) != len(new.get("tokens", ())):
+        return None
+    apart = np.flatnonzero(np.asarray(old["tokens"]) != np.asarray(new["tokens"]))
+    return int(apart[0]) if len(apart) else None
 
 
 def _gap(old: Raw, new: Raw) -> float:

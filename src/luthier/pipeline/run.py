@@ -20,6 +20,7 @@ from luthier.pipeline import resuming, together
 from luthier.pipeline.events import Noted, RunEvent, StageDone, StageSkipped, StageStarted, as_line
 from luthier.pipeline.names import known_names
 from luthier.pipeline.prepared import Prepared
+from luthier.tasks import TASKS
 from luthier.training import history
 from luthier.training.callbacks import Begun, Callback, Callbacks
 from luthier.training.events import Event, Finished, Resumed, Stopped
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
     from luthier.training.group import Group
     from luthier.training.profile import StepProfile
 
-WRITING = ("text-generation", "translation", "summarisation")
-"""Tasks whose models are compressed by packed weights on torch, without a runtime of graphs."""
 Emit = Callable[[RunEvent], None]
 Source = str | Path | Mapping[str, Any] | Project
 
@@ -122,7 +121,7 @@ def _refuse_missing_packages(loaded: LoadedProject, plan: Plan) -> None:
         for name, package in missing_trackers(plan.track).items()
     ]
     compressed = [name for stage in plan.stages if isinstance(stage, CompressStage) for name in stage.tasks]
-    compresses = any(plan.tasks[name].task not in WRITING for name in compressed)  # those run on torch
+    compresses = not all(TASKS[plan.tasks[name].task].writes for name in compressed)  # those run on torch
     if compresses and all(find_spec(name) is None for name in ("onnxruntime", "openvino")):
         text = "neither onnxruntime nor openvino is installed. Do pip install 'luthier[compress]', or leave it out."
         problems.append(loaded.problem("compress", text))

@@ -174,6 +174,7 @@ class Task(Protocol):
         headline: name in `metrics.METRICS` of the metric that stands for the others.
         problem_type: Transformers' name of what a plain classification folder answers; None for any other folder.
         windows: whether a text that is too long is read through windows; else it is cut.
+        writes: whether answers are made token by token, so that `decoding` is something.
     """
 
     name: ClassVar[str]
@@ -183,6 +184,7 @@ class Task(Protocol):
     headline: ClassVar[str]
     problem_type: ClassVar[str | None]
     windows: ClassVar[bool]
+    writes: ClassVar[bool]
 
     def __init__(self, settings: Any = None) -> None:
         """Take the task's settings: an instance of its settings class, or None where it has none."""
@@ -324,6 +326,7 @@ class BaseTask:
     roles: ClassVar[tuple[Role, ...]]
     problem_type: ClassVar[str | None] = None
     windows: ClassVar[bool] = False
+    writes: ClassVar[bool] = False
 
     def __init__(self, settings: Any = None) -> None:
         kind = getattr(type(self), "settings", None)

@@ -47,6 +47,7 @@ class SequenceToSequence(BaseTask):
 
     settings: ClassVar[type] = WritingSettings
     objective: ClassVar[str] = "causal-lm"
+    writes: ClassVar[bool] = True
 
     options: WritingSettings
 

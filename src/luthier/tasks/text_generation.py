@@ -70,6 +70,7 @@ class TextGeneration(BaseTask):
     settings: ClassVar[type] = GenerationSettings
     roles: ClassVar[tuple[Role, ...]] = (Role("prompt", shared=True), Role("completion", target=True, shared=True))
     objective: ClassVar[str] = "causal-lm"
+    writes: ClassVar[bool] = True
     evaluation: ClassVar[str] = "generation"
     headline: ClassVar[str] = "perplexity"
 

@@ -27,7 +27,7 @@ from luthier.inference.goldens import difference, record
 from luthier.inference.predictor import Predictor
 from luthier.inference.runtimes import TorchScorer
 from luthier.models.assembly import TaskModel
-from luthier.models.folder import untied
+from luthier.models.folder import WEIGHTS, untied
 from luthier.training.hardware import kept_flags
 
 ENTRY = "entry.json"
@@ -72,35 +72,33 @@ def size_of(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and path.name != ENTRY)
 
 
-def write_variant(variant: Variant, path: Path) -> None:
-    """Write a variant's tensors, and which layers of the model it has; tied tensors once."""
+def write_variant(variant: Variant, target: Path) -> None:
+    """Write a variant's tensors, and which layers of the model it has, into a new folder; tied tensors once."""
     from safetensors.torch import save_file
 
-    path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().contiguous() for name, tensor in untied(variant.model.state_dict()).items()}
-    unfinished = path.with_suffix(".unfinished")
-    save_file(tensors, unfinished, metadata={"layers": json.dumps(variant.layers)})
-    unfinished.replace(path)
+    with new_folder(target) as folder:
+        save_file(tensors, folder / WEIGHTS, metadata={"layers": json.dumps(variant.layers)})
 
 
-def read_variant(whole: TaskModel, path: Path) -> Variant:
-    """Return the variant of a model that lies in a file.
+def read_variant(whole: TaskModel, folder: Path) -> Variant:
+    """Return the variant of a model that lies in a folder.
 
     Args:
         whole: the model that it was made of.
-        path: as `write_variant` wrote it.
+        folder: as `write_variant` wrote it.
     """
     from safetensors import safe_open
 
-    with safe_open(path, framework="pt") as reader:
+    with safe_open(folder / WEIGHTS, framework="pt") as reader:
         kept = json.loads(reader.metadata()["layers"])
         state = {name: reader.get_tensor(name) for name in reader.keys()}  # noqa: SIM118  # no mapping
     model = without_layers(whole, [layer for layer in range(depth(whole)) if layer not in kept])
     fit(model, state)
     missing, unexpected = model.load_state_dict(state, strict=False)
     own = untied(model.state_dict())
-    assert not unexpected, f"{path} holds tensors of another model, such as {unexpected[0]}"
-    assert own.keys().isdisjoint(missing), f"{path} lacks tensors"
+    assert not unexpected, f"{folder} holds tensors of another model, such as {unexpected[0]}"
+    assert own.keys().isdisjoint(missing), f"{folder} lacks tensors"
     return Variant(model.eval(), kept)
 
 

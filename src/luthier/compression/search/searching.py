@@ -185,10 +185,10 @@ class Search:
 
         It begins as the next larger one, so that little goes at a time, with learning between.
         """
-        path = self.folder / "variants" / f"{_slug(shape.name)}.safetensors"
+        folder = self.folder / "variants" / _slug(shape.name)
         teacher = self._model(self.source)
-        if path.exists():
-            return read_variant(teacher, path)
+        if folder.exists():
+            return read_variant(teacher, folder)
         whole = Variant(teacher, list(range(layers.depth(teacher))))
         before = whole if shape.larger is None else self._variant(shape.larger)
         student, kept = before.model, before.layers
@@ -202,7 +202,7 @@ class Search:
         self.tell(f"{shape.name}: learning from the whole model")
         trained = self.recover(teacher, student, self.folder / "recovery" / _slug(shape.name))
         made = Variant(trained.eval(), kept)
-        write_variant(made, path)
+        write_variant(made, folder)
         return made
 
     def _measured(self, name: str, predictor: Predictor, size: int, started: float) -> Point:

@@ -15,32 +15,19 @@ PACKED = (PackedEmbedding, PackedLinear)
 CHUNK_LOGITS = 2**23  # logits held at a time, 32 MiB in fp32
 
 
-class LanguageModelHead(Head):
-    """Next-token log-probabilities at labelled positions.
-
-    A tied head has no parameters of its own: it reads the backbone's input embedding, so the weight is trained, frozen
-    and saved where the backbone's is.
+class TokenHead(Head):
+    """A product with a vocabulary: by a weight of its own, or by the table of embeddings that it is tied to.
 
     Args:
-        hidden: width of the backbone's states.
+        hidden: width of the states.
         vocabulary: number of tokens.
-        tied: whether the output weight is the input embedding.
+        tied: whether the output weight is an embedding of the backbone.
     """
 
     def __init__(self, *, hidden: int, vocabulary: int, tied: bool) -> None:
         super().__init__()
         self.output = None if tied else nn.Linear(hidden, vocabulary, bias=False)
         self._embedding: tuple[nn.Module, ...] = ()  # in a tuple, so that it is not registered a second time
-
-    @classmethod
-    def follow(cls, config: Any) -> dict[str, Any]:
-        """Return width, vocabulary and whether the model ties its output to its input embedding."""
-        tied = bool(getattr(config, "tie_word_embeddings", True))
-        return {"hidden": width(config), "vocabulary": int(config.vocab_size), "tied": tied}
-
-    def attach(self, backbone: nn.Module) -> None:
-        """Take the input embedding of the backbone that this head stands on."""
-        self._embedding = (backbone.get_input_embeddings(),)  # type: ignore[operator]
 
     @property
     def weight(self) -> Tensor:
@@ -52,15 +39,39 @@ class LanguageModelHead(Head):
     def _owner(self) -> nn.Module:
         return self.output if self.output is not None else self._embedding[0]
 
-    def _product(self, states: Tensor) -> Tensor:
+    def product(self, states: Tensor) -> Tensor:
+        """Return (..., V) of states (..., H)."""
         owner = self._owner
         if isinstance(owner, PACKED):
             return product8(states, owner.matrix(), FEW_STATES)
         return nn.functional.linear(states, self.weight)
 
+
+class LanguageModelHead(TokenHead):
+    """Next-token log-probabilities at labelled positions.
+
+    A tied head has no parameters of its own: it reads the backbone's input embedding, so the weight is trained, frozen
+    and saved where the backbone's is.
+
+    Args:
+        hidden: width of the backbone's states.
+        vocabulary: number of tokens.
+        tied: whether the output weight is the input embedding.
+    """
+
+    @classmethod
+    def follow(cls, config: Any) -> dict[str, Any]:
+        """Return width, vocabulary and whether the model ties its output to its input embedding."""
+        tied = bool(getattr(config, "tie_word_embeddings", True))
+        return {"hidden": width(config), "vocabulary": int(config.vocab_size), "tied": tied}
+
+    def attach(self, backbone: nn.Module) -> None:
+        """Take the input embedding of the backbone that this head stands on."""
+        self._embedding = (backbone.get_input_embeddings(),)  # type: ignore[operator]
+
     def logits(self, states: Tensor) -> Tensor:
         """Return (..., V) logits of states (..., H): for generation, where the last position is needed."""
-        return self._product(states)
+        return self.product(states)
 
     def forward(self, states: Tensor, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return per row the sum of negative log-probabilities and the number of labelled tokens.

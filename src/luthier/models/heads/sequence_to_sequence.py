@@ -9,15 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from luthier.errors import ModelError
-from luthier.models.heads.base import Head, width
-from luthier.models.heads.language_model import PACKED, sums, token_loss
-from luthier.models.packed import FEW_STATES, product8
+from luthier.models.heads.base import width
+from luthier.models.heads.language_model import TokenHead, sums, token_loss
 
 BIASED = ("bart", "marian")
 """Model types whose plain class adds a fixed number to the logit of each token (`final_logits_bias`)."""
 
 
-class SequenceToSequenceHead(Head):
+class SequenceToSequenceHead(TokenHead):
     """Log-probabilities of an answer's tokens.
 
     A tied head has no weight of its own: it reads the decoder's input embedding, so the weight is trained, frozen and
@@ -34,11 +33,9 @@ class SequenceToSequenceHead(Head):
     bias: Tensor | None
 
     def __init__(self, *, hidden: int, vocabulary: int, tied: bool, scaled: bool = False, bias: bool = False) -> None:
-        super().__init__()
-        self.output = None if tied else nn.Linear(hidden, vocabulary, bias=False)
+        super().__init__(hidden=hidden, vocabulary=vocabulary, tied=tied)
         self.scale = hidden**-0.5 if scaled else 1.0
         self.register_buffer("bias", torch.zeros(1, vocabulary) if bias else None)
-        self._embedding: tuple[nn.Module, ...] = ()  # in a tuple, so that it is not registered a second time
 
     @classmethod
     def follow(cls, config: Any) -> dict[str, Any]:
@@ -64,25 +61,9 @@ class SequenceToSequenceHead(Head):
         """Take the decoder's input embedding of the backbone that this head stands on."""
         self._embedding = (backbone.get_decoder().get_input_embeddings(),)  # type: ignore[operator]
 
-    @property
-    def weight(self) -> Tensor:
-        """(V, H) the output weight; of packed numbers in bf16, made for the moment."""
-        owner = self._owner
-        return owner.matrix().matrix() if isinstance(owner, PACKED) else owner.weight  # type: ignore[return-value]
-
-    @property
-    def _owner(self) -> nn.Module:
-        return self.output if self.output is not None else self._embedding[0]
-
-    def _product(self, states: Tensor) -> Tensor:
-        owner = self._owner
-        if isinstance(owner, PACKED):
-            return product8(states, owner.matrix(), FEW_STATES)
-        return nn.functional.linear(states, self.weight)
-
     def logits(self, states: Tensor) -> Tensor:
         """Return (..., V) logits of states (..., H): for generation."""
-        found = self._product(states * self.scale)
+        found = self.product(states * self.scale)
         return found if self.bias is None else found + self.bias[0]
 
     def forward(self, states: Tensor, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
