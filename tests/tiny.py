@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import random
+from collections.abc import Sequence
 from pathlib import Path
 
 GOOD = ("good", "great", "fine", "lovely", "warm", "bright")
@@ -29,15 +30,17 @@ FILLER = (
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789.,!?'-"
 
 
-def build_model(folder: Path, *, positions: int = 64, hidden: int = 32, dropout: float = 0.1) -> Path:
-    """Write a random 2-layer BERT encoder with a word-piece tokenizer."""
+def build_model(
+    folder: Path, *, positions: int = 64, hidden: int = 32, dropout: float = 0.1, unused: Sequence[str] = ()
+) -> Path:
+    """Write a random 2-layer BERT encoder with a word-piece tokenizer; `unused` are words that no row has."""
     import torch
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
     from transformers import BertConfig, BertModel, BertTokenizerFast
 
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *GOOD, *BAD, *FILLER]
     pieces = [*LETTERS, *(f"##{letter}" for letter in LETTERS)]
-    vocabulary = {word: number for number, word in enumerate(dict.fromkeys([*words, *pieces]))}
+    vocabulary = {word: number for number, word in enumerate(dict.fromkeys([*words, *unused, *pieces]))}
     tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()

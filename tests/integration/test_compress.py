@@ -10,12 +10,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from tests.tiny import project, sentences
+from tests.tiny import build_model, project, sentences
 
 import luthier
 from luthier.artifacts.bundle import open_bundle
@@ -126,8 +127,24 @@ def test_what_cannot_be_kept_ends_with_3_and_the_nearest_miss(run: Path, capsys:
     assert not (run / "compressed").exists()
 
 
+def test_tokens_that_no_row_has_can_go(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = build_model(tmp_path / "model", unused=["".join(one) for one in product("tale", repeat=3)])
+    monkeypatch.setattr("luthier.compression.search.searching.shapes", lambda *_, **__: [])
+    monkeypatch.setattr("luthier.compression.search.searching.FORMS", {"openvino fp32": forms.FORMS["openvino fp32"]})
+    done = luthier.run(project(tmp_path, model, rows=200), run_dir=tmp_path / "run", overrides=["train.epochs=4"])
+    report = compress(done.run_dir, changes={"max_drop": 0.0, "prefer": "size"})
+    whole, small = report.points[1:]
+    assert "seen letters" in report.left_out  # their letters are in the rows
+    assert small.name == report.chosen == "seen tokens, openvino fp32"
+    assert small.bytes < whole.bytes
+    assert small.loss.flips == 0.0
+    assert small.loss.divergence < 1e-6
+    bundle = luthier.load(done.run_dir / "compressed")
+    assert len(bundle.predict([*TEXTS, "aeal is a word of its letters now"])) == len(TEXTS) + 1
+
+
 def test_a_search_that_was_stopped_goes_on_and_repeats_nothing(run: Path) -> None:
-    changes = {"max_drop": 100.0, "epochs": 1}
+    changes = {"max_drop": 100.0, "epochs": 1, "relations": 1.0}
 
     def after(number: int) -> Any:
         asked: list[int] = []

@@ -499,13 +499,19 @@ class CompressSpec(Block):
     )
     moves: Literal["all", "forms"] = Field(
         default="all",
-        description="What is tried: forms alone (runtimes and precisions), or models with fewer and narrower layers "
-        "too, which learn from the whole one.",
+        description="What is tried: forms alone (runtimes and precisions), or smaller vocabularies too, and models "
+        "with fewer and narrower layers, which learn from the whole one.",
     )
     epochs: Annotated[int, Unit("passes over the training rows")] = Field(
         default=6, ge=1, description="How long a smaller model learns from the whole one."
     )
     learning_rate: float = Field(default=1e-4, gt=0, le=1, description="The peak of it, there.")
+    relations: float = Field(
+        default=0.0,
+        ge=0,
+        description="Weight of the relations between tokens (MiniLMv2) beside the answers, where a smaller model "
+        "learns; 0 leaves them out.",
+    )
     seconds: Annotated[float, Unit("seconds")] = Field(
         default=1800.0, gt=0, description="Of work, after which the search begins nothing new."
     )

@@ -19,7 +19,7 @@ from luthier.artifacts.manifest import MANIFEST
 from luthier.artifacts.run import RunDir
 from luthier.compression.derived import torch_manifest
 from luthier.compression.export.traceable import Batch
-from luthier.compression.search import searching
+from luthier.compression.search import searching, width
 from luthier.compression.search.candidates import entry_of, opened, write_bundle
 from luthier.compression.search.contract import (
     Contract,
@@ -41,6 +41,7 @@ from luthier.inference.predictor import Predictor
 from luthier.models.assembly import TaskModel
 from luthier.models.tuning.table import build_method
 from luthier.objectives.distillation import Distillation
+from luthier.objectives.relations import RelationDistillation
 from luthier.pipeline.judging import Judge
 from luthier.pipeline.prepared import Prepared
 from luthier.pipeline.resuming import reopened
@@ -196,7 +197,7 @@ class Compression:
         return {
             "bundle": sha256_file(self.record.bundle / MANIFEST),
             "rows": self.prepared.fingerprint,
-            "recovery": [self.spec.epochs, self.spec.learning_rate],
+            "recovery": [self.spec.epochs, self.spec.learning_rate, self.spec.relations],
             "confidence": self.judge.confidence,
             "processor": processor(),
             "version": __version__,
@@ -213,6 +214,7 @@ class Compression:
             seconds=self.spec.seconds,
             cells=[cells[place] for place in places],
             batches=self._batches(),
+            tokens=used_rows(*self.prepared.part("train")),
             judge=self.judge.loss,
             recover=self._recover,
             tell=self.tell,
@@ -236,10 +238,11 @@ class Compression:
         numbers = job.numbers(self.spec.epochs, learning_rate=self.spec.learning_rate)
         made_from = fingerprint([self._made_from(), folder.name, asdict(numbers)])
         folder.mkdir(parents=True, exist_ok=True)
+        objective = self._objective(teacher, student)
         fit = Fit(
             model=student,
             method=build_method("full", {}),
-            objective=Distillation(teacher, per_token=teacher.per_token),
+            objective=objective,
             features=self.prepared.part("train")[0],
             order=self.prepared.order,
             numbers=numbers,
@@ -258,8 +261,18 @@ class Compression:
                     )
                 if isinstance(event, StepDone) and event.step % 100 == 0:
                     self.tell(f"{folder.name}: step {event.step}, loss {event.loss:.4f}")
+        if isinstance(objective, RelationDistillation):
+            objective.close()
         teacher.requires_grad_(True)
         return fit.model
+
+    def _objective(self, teacher: TaskModel, student: TaskModel) -> Distillation | RelationDistillation:
+        """Return how far a model's answers are from another one's, with its tokens' relations where asked for."""
+        outputs = Distillation(teacher, per_token=teacher.per_token)
+        taught, learning = width.projections(teacher), width.projections(student)
+        if not taught or self.spec.relations == 0:
+            return outputs
+        return RelationDistillation(outputs, taught=taught, learning=learning, weight=self.spec.relations)
 
     def _tested(self, candidate: Path) -> Loss:
         """Return what the chosen point lost on the test rows."""

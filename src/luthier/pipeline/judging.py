@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from luthier.artifacts.evaluation import EvalReport
+from luthier.artifacts.files import sha256_file
 from luthier.compression.search.contract import Loss
 from luthier.evaluation.evidence import Evidence
 from luthier.evaluation.kinds import EVALUATIONS
@@ -113,9 +114,20 @@ class Judge:
         )
 
     def _evidence(self, predictor: Predictor, split: str, beside: Sequence[str], resamples: int | None) -> Evidence:
-        validation = scored(self.prepared, predictor, "validation")
-        judged: Scored = validation if split == "validation" else scored(self.prepared, predictor, split)
+        validation = self._scored(predictor, "validation")
+        judged = validation if split == "validation" else self._scored(predictor, split)
         return gathered(self.prepared, predictor, validation, judged, split, baselines=beside, resamples=resamples)
+
+    def _scored(self, predictor: Predictor, split: str) -> Scored:
+        """Return what a predictor puts out for a split, which it cuts into tokens itself where it has its own."""
+        if _tokenizer(predictor) == _tokenizer(self.reference):
+            return scored(self.prepared, predictor, split)
+        cells = self.prepared.dataset.inputs_of(split, self.prepared.task)
+        return predictor.answers(predictor.features(cells), cells)
+
+
+def _tokenizer(predictor: Predictor) -> str:
+    return sha256_file(predictor.folder / predictor.manifest.backbone.folder / "tokenizer.json")
 
 
 def changes(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]) -> tuple[float | None, float]:

@@ -1,7 +1,8 @@
 """The search: variants of the model in every form that this machine runs, measured, within a time budget.
 
 Forms of the model as it is come first; then variants with fewer and narrower layers, which learn from the model to
-answer as it does, in those forms that were on the Pareto front. Each point is written to `points.jsonl` when it is
+answer as it does, in those forms that were on the Pareto front. What does best is tried with a smaller vocabulary too,
+before the variants and after them. Each point is written to `points.jsonl` when it is
 measured, so a search that is continued measures nothing twice. Points are judged by validation rows alone.
 """
 
@@ -12,12 +13,17 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
+from numpy.typing import NDArray
+
+from luthier.artifacts.bundle import MODEL
 from luthier.artifacts.files import append_line, read_json, write_json_atomic
 from luthier.artifacts.manifest import new_folder
+from luthier.compression.derived import copy_parts
 from luthier.compression.export.traceable import Batch
-from luthier.compression.search import layers, width
+from luthier.compression.search import layers, vocabulary, width
 from luthier.compression.search.candidates import (
     Variant,
     graph_of,
@@ -41,7 +47,7 @@ from luthier.models.assembly import TaskModel
 LEDGER = "points.jsonl"
 AS_IS = "as it is"
 MOST_FORMS = 3
-"""How many forms a variant is tried in."""
+"""How many forms a variant is tried in, and how many points with a smaller vocabulary."""
 
 AnyForm = Form | WeightForm
 Recover = Callable[[TaskModel, TaskModel, Path], TaskModel]
@@ -71,10 +77,11 @@ class Search:
     Args:
         source: the bundle, with torch.
         folder: for what it leaves; a new search has a new one.
-        variants: whether models with fewer and narrower layers are tried too.
+        variants: whether models with fewer and narrower layers and smaller vocabularies are tried too.
         seconds: of work, after which no new candidate is begun.
         cells: validation rows for rates.
         batches: of training rows, for ranges of activations and for the importance of layers.
+        tokens: rising numbers of the tokens in the training rows; None where rows are more than tokens.
         judge: a predictor to what its answers lost on validation rows.
         recover: trains the second model to answer as the first one does; it may keep checkpoints in the folder.
         tell: told what happens.
@@ -88,12 +95,15 @@ class Search:
     seconds: float
     cells: Cells
     batches: Sequence[Batch]
+    tokens: NDArray[np.int64] | None
     judge: Callable[[Predictor], Loss]
     recover: Recover
     tell: Callable[[str], None] = lambda _: None
     stop: Callable[[], bool] = lambda: False
     singles: int = SINGLES
     _lines: list[dict[str, Any]] = field(default_factory=list)
+    _whole: dict[str, tuple[Shape | None, AnyForm]] = field(default_factory=dict)
+    """What each point with the whole vocabulary is."""
 
     def run(self) -> Searched:
         """Measure everything that was not measured yet.
@@ -133,7 +143,9 @@ class Search:
         if self.variants and self.source.decoding is not None:
             self._leave_out("layers", "models that write text keep theirs")
         elif self.variants:
+            yield from self._fewer_tokens()
             yield from self._smaller(forms)
+            yield from self._fewer_tokens()
 
     def _forms(self) -> Sequence[AnyForm]:
         """Return what is tried: graphs, or packed weights of a model that writes text."""
@@ -153,16 +165,42 @@ class Search:
                 name = f"{shape.name}, {form.name}"
                 yield name, self._work(name, shape, form)
 
+    def _fewer_tokens(self) -> Iterator[tuple[str, Callable[[], Point]]]:
+        """Yield the best points so far with smaller vocabularies."""
+        folder = self.source.folder / MODEL
+        model = self._model(self.source)
+        why = "the rows are not tokens alone" if self.tokens is None else vocabulary.refusal(model, folder)
+        if why is not None or self.tokens is None:
+            self._leave_out("vocabulary", str(why))
+            return
+        rows = cast(Any, model.backbone).get_input_embeddings().num_embeddings
+        best = self._best([point for point in self._points() if point.name in self._whole])
+        for level in vocabulary.LEVELS:
+            if len(vocabulary.kept_tokens(folder, self.tokens, level)) > (1 - vocabulary.WORTH) * rows:
+                self._leave_out(level, f"{1 - vocabulary.WORTH:.0%} of the vocabulary or more would stay")
+                continue
+            for point in best:
+                shape, form = self._whole[point.name]
+                name = ", ".join([*([] if shape is None else [shape.name]), level, form.name])
+                yield name, self._work(name, shape, form, level)
+
     def _fitting(self, forms: Sequence[AnyForm]) -> list[AnyForm]:
         """Return the forms that variants are tried in: of those on the front the fastest, and the smallest."""
         names = {form.name: form for form in forms}
-        plain = [point for point in self._points() if point.name in names]
-        found = sorted(front(plain), key=lambda one: -one.rate.ratio)
-        small = sorted(found, key=lambda one: one.bytes)
-        best = [names[one.name] for one in [*found[:1], *small[:1], *found[1:]]]  # the others by speed
-        return list(dict.fromkeys(best or forms))[:MOST_FORMS]
+        best = self._best([point for point in self._points() if point.name in names])
+        return [names[point.name] for point in best] or list(forms)[:MOST_FORMS]
 
-    def _work(self, name: str, shape: Shape | None, form: AnyForm) -> Callable[[], Point]:
+    @staticmethod
+    def _best(points: Sequence[Point]) -> list[Point]:
+        """Return a few of the points on the front: the fastest, the smallest, and the others by speed."""
+        found = sorted(front(points), key=lambda one: -one.rate.ratio)
+        small = min(found, key=lambda one: one.bytes, default=None)
+        return list({one.name: one for one in [*found[:1], *([small] if small else []), *found]}.values())[:MOST_FORMS]
+
+    def _work(self, name: str, shape: Shape | None, form: AnyForm, level: str | None = None) -> Callable[[], Point]:
+        if level is None:
+            self._whole[name] = shape, form
+
         def work() -> Point:
             started = time.monotonic()
             target = self.folder / "candidates" / _slug(name)
@@ -171,11 +209,36 @@ class Search:
                 if isinstance(form, WeightForm):
                     write_packed_candidate(variant, form, target, self.batches, self.source.folder)
                 else:
-                    graphs = self.folder / "graphs" / ("as-it-is" if shape is None else _slug(shape.name))
-                    write_candidate(variant, form, graph_of(variant, graphs), target, self.batches, self.source.folder)
+                    batches, graph = self.batches, "as it is" if shape is None else shape.name
+                    if level is not None:
+                        variant, batches = self._cut(variant, level)
+                        graph = f"{graph}, {level}"
+                    names = graph_of(variant, self.folder / "graphs" / _slug(graph))
+                    write_candidate(variant, form, names, target, batches, self.source.folder)
             return self._measured(name, opened(target), size_of(target), started)
 
         return work
+
+    def _cut(self, variant: Predictor, level: str) -> tuple[Predictor, Sequence[Batch]]:
+        """Return a variant with a smaller vocabulary, and the batches of training rows in its numbers."""
+        assert self.tokens is not None, "the rows are tokens"
+        kept = vocabulary.kept_tokens(self.source.folder / MODEL, self.tokens, level)
+        folder = self.folder / "vocabularies" / _slug(level)
+        if not folder.exists():
+            with new_folder(folder) as made:
+                copy_parts(self.source.folder, made)
+                vocabulary.write_tokenizer(made / MODEL, kept)
+        scorer = TorchScorer(vocabulary.with_tokens(self._model(variant), kept))
+        fields = self.source.task.fields(self.source.encoder).items()
+        names = {name for name, one in fields if one.tokens}
+        batches = [
+            {
+                name: np.searchsorted(kept, array).astype(array.dtype) if name in names else array
+                for name, array in one.items()
+            }
+            for one in self.batches
+        ]
+        return Predictor(folder, variant.manifest, scorer), batches
 
     def _answering(self, variant: Variant) -> Predictor:
         return Predictor(self.source.folder, self.source.manifest, TorchScorer(variant.model))

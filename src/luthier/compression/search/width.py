@@ -38,6 +38,15 @@ def refusal(model: TaskModel) -> str | None:
     return None if kind in TYPES else f"the heads of {kind} models are not known as separate matrices"
 
 
+def projections(model: TaskModel) -> list[nn.Module]:
+    """Return the matrices of queries, keys and values of a model's last layer; none where they are not separate."""
+    if refusal(model) is not None:
+        return []
+    backbone: Any = model.backbone
+    layout = layout_of(backbone)
+    return [backbone.get_submodule(layout.layers)[-1].get_submodule(name) for name in layout.attention[:3]]
+
+
 def narrowed(model: TaskModel, share: float, batches: Sequence[Batch]) -> TaskModel:
     """Return a copy whose layers keep a share of their heads and feed-forward units, at least one head.
 
