@@ -1,7 +1,8 @@
 """The ways to compute a model, each made of its ONNX graph. One line per form in the table.
 
 Dynamic int8: weights are int8, activations become int8 batch by batch. Static int8: activations have ranges that were
-seen on training rows. The parts that are not quantised compute in the precision that the form names second.
+seen on training rows; in part: those that lose most by it stay as they are. The parts that are not quantised compute in
+the precision that the form names second.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 from luthier.compression.export.formats import FORMATS
 from luthier.compression.export.openvino_graph import convert_openvino, read_openvino
 from luthier.compression.export.traceable import Batch
+from luthier.compression.search.sparing import spared
 from luthier.errors import ModelError
 from luthier.inference.graphs import PRECISIONS_OF_BF16, not_installed
 from luthier.training.hardware import processor_flags
@@ -98,15 +100,28 @@ def _openvino_half(graph: Path, path: Path, _: Sequence[Batch]) -> None:
 
 
 def _static_int8(graph: Path, path: Path, batches: Sequence[Batch]) -> None:
-    nncf = _nncf()
+    _save_int8(_quantised(graph, batches), path)
+
+
+def _spared_int8(graph: Path, path: Path, batches: Sequence[Batch]) -> None:
+    _save_int8(spared(_quantised(graph, batches), read_openvino(graph), batches), path)
+
+
+def _save_int8(model: Any, path: Path) -> None:
     import openvino
 
+    openvino.save_model(model, str(path), compress_to_fp16=True)
+
+
+def _quantised(graph: Path, batches: Sequence[Batch]) -> Any:
+    """Return a graph as OpenVINO's model, its weights int8 and its activations with ranges seen on training rows."""
+    nncf = _nncf()
     model = read_openvino(graph)
     names = [one.get_any_name() for one in model.inputs]
     rows = nncf.Dataset([{name: batch[name] for name in names} for batch in batches])
     try:
         with _silent():
-            found = nncf.quantize(
+            return nncf.quantize(
                 model,
                 rows,
                 model_type=nncf.ModelType.TRANSFORMER,
@@ -118,7 +133,6 @@ def _static_int8(graph: Path, path: Path, batches: Sequence[Batch]) -> None:
             )
     except Exception as error:  # its exceptions share no base class
         raise ModelError(f"cannot be quantised: {error}", where=str(graph)) from error
-    openvino.save_model(found, str(path), compress_to_fp16=True)
 
 
 def _nncf() -> Any:
@@ -159,5 +173,7 @@ FORMS: Mapping[str, Form] = {
         Form("openvino bf16", "openvino", "bf16", _openvino_half),
         Form("openvino int8", "openvino", "int8", _static_int8, ("nncf",)),
         Form("openvino int8 bf16", "openvino", "int8-bf16", _static_int8, ("nncf",)),
+        Form("openvino int8 in part", "openvino", "int8", _spared_int8, ("nncf",)),
+        Form("openvino int8 in part bf16", "openvino", "int8-bf16", _spared_int8, ("nncf",)),
     )
 }
