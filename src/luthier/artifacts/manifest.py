@@ -71,7 +71,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         text = path.read_bytes()
         manifest = json.loads(text)
     except FileNotFoundError:
-        raise ArtifactError("has no manifest.json, so it was never finished.", where=str(folder)) from None
+        raise ArtifactError(
+            "has no manifest.json: it is no bundle, or was never finished.", where=str(folder)
+        ) from None
     except (ValueError, OSError) as error:
         raise ArtifactError(f"is damaged: {error}.", where=str(path)) from None
     if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):

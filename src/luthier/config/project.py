@@ -193,7 +193,8 @@ class DataSpec(Block):
     limit: Annotated[int, Unit("rows")] | None = Field(
         default=None,
         ge=1,
-        description="Read only the first rows of each source, for a quick try; null reads all.",
+        description="Read only the first rows of each source, for a quick try; null reads all. Shuffle a file that is "
+        "sorted by label first.",
     )
 
     @field_validator("labels")

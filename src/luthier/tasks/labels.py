@@ -86,7 +86,7 @@ def fit_labels(counts: Mapping[str, int], declared: Declared) -> Targets:
     if len(labels) < 2:
         raise DataError(
             f"the training rows must have at least two labels; got {_listed(labels) if labels else 'none'}.",
-            fix="Check data.columns.label and the data.",
+            fix="Check data.columns.label and the data; the first rows, all that data.limit keeps, may have one label.",
         )
     return {"labels": labels, "values": values}
 
