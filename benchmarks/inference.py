@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import statistics
 import sys
 import tempfile
@@ -224,9 +225,24 @@ def work_of(run: Path, points: Sequence[str], tokens: float) -> dict[str, float]
             rest += 0 if ".layer." in name or "embeddings" in name else size
     found = {}
     for name in (*PEERS, *points):
-        kept = name.removeprefix(POINT).split(" layers, ")[0]
-        found[name] = 2 * tokens * (layers * (int(kept) / depth if kept.isdigit() else 1.0)) + 2 * rest
+        found[name] = 2 * tokens * layers * share_of_layers(name, depth) + 2 * rest
     return found
+
+
+def share_of_layers(name: str, depth: int) -> float:
+    """Return the share of the layers' parameters that a point has, by its name.
+
+    Args:
+        name: such as `4 layers, 3/4 as wide, openvino int8`.
+        depth: layers of the whole model.
+    """
+    share = 1.0
+    for part in name.removeprefix(POINT).split(", "):
+        if found := re.fullmatch(r"(\d+) layers", part):
+            share *= int(found[1]) / depth
+        elif found := re.fullmatch(r"(\d+)/(\d+) as wide", part):
+            share *= int(found[1]) / int(found[2])
+    return share
 
 
 def table(summary: Mapping[str, Any]) -> str:
@@ -241,10 +257,12 @@ def table(summary: Mapping[str, Any]) -> str:
         "changed",
         "MB",
         "of bf16 peak",
+        "of int8 peak",
     ]
+    peaks = summary["peak_gflops"]
     lines = []
     for name, one in summary["contestants"].items():
-        share = "" if one["gflops"] is None else f"{one['gflops'] / summary['peak_gflops']['bf16']:.0%}"
+        shares = ["" if one["gflops"] is None else f"{one['gflops'] / peaks[kind]:.0%}" for kind in ("bf16", "int8")]
         lines.append(
             [
                 PEERS.get(name, name),
@@ -255,7 +273,8 @@ def table(summary: Mapping[str, Any]) -> str:
                 f"{one['drop_points']:+.2f}",
                 f"{one['flips']:.1%}",
                 "" if one["bytes"] is None else f"{one['bytes'] / 1e6:.1f}",
-                share,
+                shares[0],
+                shares[1] if "int8" in name else "",
             ]
         )
     return grid(head, lines)
@@ -272,9 +291,9 @@ def section(summary: Mapping[str, Any]) -> str:
             f"{summary['rows']:,} validation rows ({summary['tokens_per_row']:.1f} tokens a row), from text to label. "
             f"Medians; the contestants take turns, each measurement in a process of its own; rounds: {how['rounds']}. "
             "Points lost and answers changed are against the pipeline, on these rows. Ready: from loading to the first "
-            "answer. Share of the peak: two FLOPs per parameter outside the embeddings and real token, over the best "
-            f"matrix product in bf16 ({peaks['bf16']:.0f} GFLOP/s; fp32 {peaks['fp32']:.0f}); tokenising counts in the "
-            "time and not in the work.",
+            "answer. Share of the peak: two operations per parameter outside the embeddings and real token, over the "
+            f"best matrix product (thousand million a second: bf16 {peaks['bf16']:.0f}, fp32 {peaks['fp32']:.0f}, int8 "
+            f"{peaks['int8']:.0f}); tokenising counts in the time and not in the work.",
             "",
             table(summary),
             "",
@@ -315,7 +334,7 @@ def main(given: Sequence[str] | None = None) -> None:
         "contestants": contestants,
         "rows": len(texts),
         "tokens_per_row": tokens,
-        "peak_gflops": {name: round(machine[name] / 1e9, 1) for name in ("bf16", "fp32")},
+        "peak_gflops": {name: round(machine[name] / 1e9, 1) for name in ("bf16", "fp32", "int8")},
         "machine": machine["machine"],
         "setup": setup("inference.py", given, load, rounds=options.rounds, threads=threads(options)),
     }

@@ -23,13 +23,14 @@ def describe() -> dict[str, Any]:
 
 
 def main(threads: str) -> None:
-    """Print the peaks in FLOP/s at a number of threads, and the machine."""
+    """Print the peaks in operations per second at a number of threads, and the machine."""
     import torch
 
     from luthier.training.peak import peak
 
     torch.set_num_threads(int(threads))
-    print(json.dumps({"bf16": peak("bf16"), "fp32": peak("fp32"), "machine": describe()}))
+    peaks = {precision: peak(precision) for precision in ("bf16", "fp32", "int8")}
+    print(json.dumps({**peaks, "machine": describe()}))
 
 
 if __name__ == "__main__":

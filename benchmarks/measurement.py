@@ -185,7 +185,7 @@ def one_round(
 
 
 def machine_and_peaks(threads: int) -> dict[str, Any]:
-    """Return the machine, and its peaks in FLOP/s at a number of threads, measured in a fresh process."""
+    """Return the machine, and its peaks in operations per second at some threads, from a fresh process."""
     found: dict[str, Any] = json.loads(python([str(HERE / "machine.py"), str(threads)], threads))
     return found
 

@@ -19,7 +19,8 @@ def _importable(monkeypatch):
     for name in [
         n
         for n in sys.modules
-        if n in {"training", "measurement", "tables", "machine", "quality", "generation", "methods", "rows"}
+        if n
+        in {"training", "measurement", "tables", "machine", "quality", "generation", "inference", "methods", "rows"}
         or n.split(".")[0] == "contestants"
     ]:
         del sys.modules[name]
@@ -375,3 +376,19 @@ def test_a_page_says_that_others_used_the_machine():
     how = {"command": "c", "date": "d", "load_at_start": 0.2}
     assert "not idle" not in "".join(origin(machine, how))
     assert "not idle: load 3.0" in "".join(origin(machine, {**how, "load_at_start": 3.0}))
+
+
+@pytest.mark.parametrize(
+    ("name", "share"),
+    [
+        ("luthier: openvino int8", 1.0),
+        ("luthier: 4 layers, openvino int8 bf16", 4 / 6),
+        ("luthier: 3/4 as wide, openvino int8", 3 / 4),
+        ("luthier: 4 layers, 3/4 as wide, seen tokens, onnxruntime int8", 1 / 2),
+        ("pipeline, batch 16", 1.0),
+    ],
+)
+def test_a_point_of_fewer_and_narrower_layers_does_less_work(name, share):
+    from inference import share_of_layers
+
+    assert share_of_layers(name, 6) == pytest.approx(share)

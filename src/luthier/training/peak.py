@@ -1,4 +1,4 @@
-"""The most that a machine can do: floating-point operations per second of a large matrix product."""
+"""The most that a machine can do: operations per second of a large matrix product."""
 
 from __future__ import annotations
 
@@ -29,21 +29,24 @@ def best_median(call: Callable[[], Any], *, bursts: int = BURSTS, repeats: int =
 
 
 def peak(precision: str, *, bursts: int = BURSTS, repeats: int = REPEATS) -> float:
-    """Return FLOP/s of a 4096 x 1024 x 1024 matrix product on a CPU, the better of both layouts of the second matrix.
+    """Return the operations per second of a 4096 x 1024 x 1024 matrix product on a CPU.
 
     Args:
-        precision: `bf16` or `fp32`.
+        precision: `bf16` or `fp32`, the better of both layouts of the second matrix; or `int8`, with sums in int32.
         bursts: see `best_median`.
         repeats: see `best_median`.
     """
     rows, inner, columns = SHAPE
-    dtype = {"bf16": torch.bfloat16, "fp32": torch.float32}[precision]
     draw = torch.Generator().manual_seed(0)
-    left = torch.randn(rows, inner, generator=draw).to(dtype)
-    right = torch.randn(inner, columns, generator=draw).to(dtype)
-    weight = right.t().contiguous()
-    seconds = min(
-        best_median(lambda: torch.mm(left, right), bursts=bursts, repeats=repeats),
-        best_median(lambda: torch.nn.functional.linear(left, weight), bursts=bursts, repeats=repeats),
-    )
+    left, right = torch.randn(rows, inner, generator=draw), torch.randn(inner, columns, generator=draw)
+    calls: list[Callable[[], torch.Tensor]]
+    if precision == "int8":
+        whole, other = ((30 * one).round().clamp(-127, 127).to(torch.int8) for one in (left, right))
+        calls = [lambda: torch._int_mm(whole, other)]
+    else:
+        dtype = {"bf16": torch.bfloat16, "fp32": torch.float32}[precision]
+        left, right = left.to(dtype), right.to(dtype)
+        weight = right.t().contiguous()
+        calls = [lambda: torch.mm(left, right), lambda: torch.nn.functional.linear(left, weight)]
+    seconds = min(best_median(call, bursts=bursts, repeats=repeats) for call in calls)
     return 2.0 * rows * inner * columns / seconds

@@ -14,12 +14,13 @@ from luthier.training.peak import SHAPE, best_median, peak
 from luthier.training.profile import OTHER, group_of, profile, work_per_token
 
 
-def test_the_peak_is_a_plausible_rate() -> None:
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_the_peak_is_a_plausible_rate(precision: str) -> None:
     calls: list[int] = []
     best_median(lambda: calls.append(1), bursts=2, repeats=3)
     assert len(calls) == 1 + 2 * 3
     rows, inner, columns = SHAPE
-    assert 2.0 * rows * inner * columns / 60 < peak("fp32", bursts=1, repeats=1) < 1e18
+    assert 2.0 * rows * inner * columns / 60 < peak(precision, bursts=1, repeats=1) < 1e18
 
 
 @pytest.mark.parametrize(
