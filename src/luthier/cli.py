@@ -338,6 +338,7 @@ CONTRACT = {
     "seconds": "of work, after which nothing new is begun",
     "learning_rate": "where a model with fewer layers learns from the whole one",
     "epochs": "over the training rows, there",
+    "relations": "weight of the relations between tokens, there",
 }
 SORTS = {"date": "date", "name": "name", "metric": "value", "rate": "rows_per_second", "time": "seconds"}
 COMMANDS = (
