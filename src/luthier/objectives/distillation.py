@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 LOGITS = "logits"
+TAUGHT = "taught."
+"""Begins the names of a teacher's outputs in a batch that brings them."""
 
 
 class Distillation:
@@ -40,10 +42,13 @@ class Distillation:
 
         Args:
             model: gives the teacher's outputs, (B, ...) each.
-            batch: what both read; `attention_mask` (B, T) tells the tokens of an output per token.
+            batch: what both read; `attention_mask` (B, T) tells the tokens of an output per token. Where it holds the
+                teacher's outputs, as `taught.NAME`, the teacher is not asked again.
         """
-        with torch.no_grad():
-            wanted = self.teacher(batch)
+        wanted = {name.removeprefix(TAUGHT): values for name, values in batch.items() if name.startswith(TAUGHT)}
+        if not wanted:
+            with torch.no_grad():
+                wanted = self.teacher(batch)
         given = model(batch)
         losses = [self._of(name, given[name], wanted[name], batch["attention_mask"]) for name in wanted]
         weight = torch.tensor(float(max(number for _, number in losses)), device=losses[0][0].device)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -35,12 +35,13 @@ from luthier.compression.search.contract import (
 from luthier.compression.search.rates import SINGLES
 from luthier.config import CompressSpec
 from luthier.config.plan import changed_contract
+from luthier.data.features import Features
 from luthier.errors import ArtifactError, ContractError, StoppedError
 from luthier.inference.loading import load
 from luthier.inference.predictor import Predictor
 from luthier.models.assembly import TaskModel
 from luthier.models.tuning.table import build_method
-from luthier.objectives.distillation import Distillation
+from luthier.objectives.distillation import TAUGHT, Distillation
 from luthier.objectives.relations import RelationDistillation
 from luthier.pipeline.judging import Judge
 from luthier.pipeline.prepared import Prepared
@@ -57,6 +58,8 @@ RATE_ROWS = 256
 WRITTEN_ROWS, WRITTEN_SINGLES = 16, 8
 """Rows that a model writes answers to, for its rates: together, and one at a time."""
 BATCHES, BATCH_ROWS = 12, 16
+MOST_TAUGHT = 2**31
+"""Bytes of answers that are kept for models to learn from; more are computed batch by batch, again in every epoch."""
 BOUND = 0.95
 """The confidence of the bound that is reported where the contract asks for none."""
 
@@ -243,7 +246,7 @@ class Compression:
             model=student,
             method=build_method("full", {}),
             objective=objective,
-            features=self.prepared.part("train")[0],
+            features=self._lessons if isinstance(objective, Distillation) else self.prepared.part("train")[0],
             order=self.prepared.order,
             numbers=numbers,
             world=LocalWorld(choices["device"].value),
@@ -265,6 +268,21 @@ class Compression:
             objective.close()
         teacher.requires_grad_(True)
         return fit.model
+
+    @cached_property
+    def _lessons(self) -> Features:
+        """The training rows with what the run's model answers to each, where that is one answer and not too much."""
+        features, index = self.prepared.part("train")
+        if self._source.per_token:
+            return features
+        outputs = self._source.outputs(features, index)
+        if sum(values.nbytes for values in outputs.values()) > MOST_TAUGHT:
+            return features
+        taught = {}
+        for name, values in outputs.items():
+            taught[f"{TAUGHT}{name}"] = np.zeros((len(features), *values.shape[1:]), dtype=np.float32)
+            taught[f"{TAUGHT}{name}"][index] = values
+        return replace(features, scalar={**features.scalar, **taught})
 
     def _objective(self, teacher: TaskModel, student: TaskModel) -> Distillation | RelationDistillation:
         """Return how far a model's answers are from another one's, with its tokens' relations where asked for."""

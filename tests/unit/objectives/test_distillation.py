@@ -66,3 +66,17 @@ def test_the_teacher_learns_nothing_and_its_own_answer_is_the_minimum() -> None:
     assert loss.item() == pytest.approx(0.0, abs=1e-6)
     assert student.outputs["logits"].grad.abs().max() < 1e-6
     assert all(not one.requires_grad and one.grad is None for one in teacher.parameters())
+
+
+def test_a_teacher_whose_outputs_come_with_the_batch_is_not_asked() -> None:
+    class Silent(nn.Module):
+        def forward(self, batch: Any) -> dict[str, Tensor]:
+            raise AssertionError("asked")
+
+    draw = np.random.default_rng(3)
+    wanted, given = draw.normal(size=(2, 4)), Given(logits=draw.normal(size=(2, 4)))
+    taught = {**BATCH, "taught.logits": torch.tensor(wanted, dtype=torch.float32)}
+    found, weight = Distillation(Silent()).step(given, taught)["loss"]
+    asked, _ = Distillation(Given(logits=wanted)).step(given, BATCH)["loss"]
+    assert found.item() == asked.item()
+    assert weight.item() == 2
