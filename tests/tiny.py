@@ -119,15 +119,23 @@ CHAT = (
 )
 
 
-def build_decoder(folder: Path, *, family: str = "llama", tied: bool = True, template: str | None = CHAT) -> Path:
-    """Write a random 2-layer decoder whose tokens are bytes and whose pad token is its end token."""
+def build_decoder(
+    folder: Path,
+    *,
+    family: str = "llama",
+    tied: bool = True,
+    template: str | None = CHAT,
+    merges: Sequence[tuple[str, str]] = (),
+) -> Path:
+    """Write a random 2-layer decoder whose tokens are bytes, and merged ones, and whose pad token is its end token."""
     import torch
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
     from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {token: number for number, token in enumerate(["<start>", "<end>", *alphabet])}
-    tokenizer = Tokenizer(models.BPE(vocabulary, []))
+    tokens = ["<start>", "<end>", *alphabet, *("".join(pair) for pair in merges)]
+    vocabulary = {token: number for number, token in enumerate(tokens)}
+    tokenizer = Tokenizer(models.BPE(vocabulary, list(merges)))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens([AddedToken("<start>", special=True), AddedToken("<end>", special=True)])

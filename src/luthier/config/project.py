@@ -508,7 +508,7 @@ class CompressSpec(Block):
     )
     learning_rate: float = Field(default=1e-4, gt=0, le=1, description="The peak of it, there.")
     relations: float = Field(
-        default=0.0,
+        default=1.0,
         ge=0,
         description="Weight of the relations between tokens (MiniLMv2) beside the answers, where a smaller model "
         "learns; 0 leaves them out.",

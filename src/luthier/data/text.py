@@ -207,9 +207,13 @@ class TextEncoder:
         found = json.loads(path.read_text(encoding="utf-8")).get("chat_template") if path.exists() else None
         return found if isinstance(found, str) else None
 
+    def token_id(self, kind: str) -> int | None:
+        """Return a special token's number, such as that of `bos_token`; None where there is none."""
+        return _token_id(self._tokenizer, self.folder, kind)
+
     def special_token(self, kind: str) -> str:
         """Return a special token's text, such as that of `bos_token`; empty where there is none."""
-        number = _token_id(self._tokenizer, self.folder, kind)
+        number = self.token_id(kind)
         return "" if number is None else self.token(number)
 
     def _encoded(self, item: Any, text: Any) -> Encoded:

@@ -67,6 +67,13 @@ class Template:
             return asked
         return whole[: whole.index(MARK)]
 
+    def messages(self, prompt: Prompt) -> list[Message]:
+        """Return a prompt as the messages that a chat template writes."""
+        messages = [_message(USER, prompt)] if isinstance(prompt, str) else list(prompt)
+        if self.system is not None and messages[0]["role"] != SYSTEM:
+            messages.insert(0, _message(SYSTEM, self.system))
+        return messages
+
     @cached_property
     def end_id(self) -> int:
         """The token that ends a completion: the one that ends the assistant's turn, else the end-of-text token.
@@ -91,9 +98,7 @@ class Template:
     def _rendered(self, prompt: Prompt, *, answer: bool) -> str:
         import jinja2
 
-        messages = [_message(USER, prompt)] if isinstance(prompt, str) else list(prompt)
-        if self.system is not None and messages[0]["role"] != SYSTEM:
-            messages.insert(0, _message(SYSTEM, self.system))
+        messages = self.messages(prompt)
         if answer:
             messages.append(_message(ASSISTANT, MARK))
         tokens = {kind: self.encoder.special_token(kind) for kind in TOKENS}

@@ -1,8 +1,8 @@
 """A bundle written as a bundle for another runtime.
 
 The golden examples are answered in the new runtime, and batches of several sizes and lengths are compared with torch,
-before the new bundle gets its name. Covered: models that score (classification, entities, pairs, embeddings, ...).
-Not covered: models that write text, adapters that are kept apart from their base.
+before the new bundle gets its name. Covered: models that score (classification, entities, pairs, embeddings, ...), and
+those that write text as a GGUF file. Not covered: adapters that are kept apart from their base.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from luthier.compression.derived import (
 from luthier.compression.export.agreement import largest_difference, shapes
 from luthier.compression.export.container import write_container
 from luthier.compression.export.formats import FORMATS, Format
+from luthier.compression.export.gguf_folder import write_gguf_folder
 from luthier.compression.export.mlflow_folder import write_mlflow
 from luthier.compression.export.program import PROGRAM, ProgramScorer, programmed, save
 from luthier.compression.export.traceable import Batch, Traceable, traceable
@@ -39,7 +40,7 @@ from luthier.inference.runtimes import Scorer, TorchScorer
 
 LOOSER = 10
 """How much further than in torch a decoded number may be from the evaluated model's: other kernels round otherwise."""
-PLAIN, PT2, MLFLOW, CONTAINER = "transformers", "pt2", "mlflow", "container"
+PLAIN, PT2, GGUF, MLFLOW, CONTAINER = "transformers", "pt2", "gguf", "mlflow", "container"
 LICENCES = "licences"
 
 
@@ -48,13 +49,14 @@ class Exported:
     """What was written, and what was measured of it.
 
     Attributes:
-        folder: a new bundle, for `transformers` a plain folder, for `pt2` a program and its tokenizer, for
-            `mlflow` a model of MLflow's, for `container` one to build an image from.
-        format: a key of `FORMATS`, `transformers`, `pt2`, `mlflow` or `container`.
+        folder: a new bundle, for `transformers` a plain folder, for `pt2` a program and its tokenizer, for `gguf` a
+            file for llama.cpp, for `mlflow` a model of MLflow's, for `container` one to build an image from.
+        format: a key of `FORMATS`, `transformers`, `pt2`, `gguf`, `mlflow` or `container`.
         seconds: to write and compare it.
         bytes: of all its files.
         goldens: how many examples were answered as when they were evaluated.
-        golden_difference: largest in any decoded number of theirs; for `transformers` in any raw output.
+        golden_difference: largest in any decoded number of theirs; for `transformers` in any raw output, for `gguf` in
+            a token's log-probability.
         shapes: how many batch sizes and lengths were compared with torch; 0 without a graph.
         torch_difference: largest in any raw output over them; None without a graph.
         attention_nodes: fused ones in the graph; None without a graph, and for `pt2`.
@@ -77,7 +79,8 @@ def export(bundle: str | Path, to: str, out: str | Path) -> Exported:
     Args:
         bundle: its folder, or the run's folder that holds it.
         to: a key of `FORMATS` (a bundle for another runtime), `transformers` (a plain folder), `pt2` (a program of
-            torch.export), `mlflow` (a model of MLflow's), or `container` (a folder to build an image from).
+            torch.export), `gguf` (a file for llama.cpp), `mlflow` (a model of MLflow's), or `container` (a folder to
+            build an image from).
         out: the new folder, which must not be there yet.
 
     Returns:
@@ -89,7 +92,7 @@ def export(bundle: str | Path, to: str, out: str | Path) -> Exported:
     """
     started = time.perf_counter()
     target, source = Path(out), bundle_folder(Path(bundle))
-    known = (*FORMATS, PLAIN, PT2, MLFLOW, CONTAINER)
+    known = (*FORMATS, PLAIN, PT2, GGUF, MLFLOW, CONTAINER)
     if to not in known:
         raise ArtifactError(f"format must be one of {', '.join(known)}; got {to}.")
     if target.exists():
@@ -112,6 +115,10 @@ def _write(source: Path, to: str, folder: Path) -> dict[str, Any]:
     before = Predictor(source, torch_manifest(source))
     if to == PT2:
         return _program(before, folder)
+    if to == GGUF:
+        found = write_gguf_folder(before, folder)
+        _copy_papers(source, folder)
+        return {"golden_difference": found}
     return _plain(before, folder) if to == PLAIN else _graph(before, FORMATS[to], folder)
 
 

@@ -49,4 +49,4 @@ def shapes(depth: int, *, layers_may_go: bool, may_be_narrow: bool) -> list[Shap
     narrow = Shape(depth, depth, NARROW)
     narrower = Shape(depth, depth, NARROWER, larger=narrow)
     both = [Shape(first.layers, depth, NARROW, larger=first) for first in shallow[:1]]
-    return [narrow, *shallow[:1], narrower, *both, *shallow[1:]]
+    return [narrow, *shallow[:2], *both, *shallow[2:], narrower]
