@@ -23,7 +23,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out tests that take many minutes, unless `make test-all` asks for them."""
+    """Leave out tests that take many minutes, unless `make test-all` asks for them; `--long` has no time limit."""
+    for item in items if config.getoption("--long") else ():
+        item.add_marker(pytest.mark.timeout(0))
     if os.environ.get("LUTHIER_EVERY_CELL") == "1":
         return
     left_out = [item for item in items if item.get_closest_marker("long")]

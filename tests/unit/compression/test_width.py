@@ -86,10 +86,10 @@ def test_each_shape_begins_as_one_that_was_made_before_it() -> None:
     assert [one.name for one in found] == [
         "3/4 as wide",
         "4 layers",
-        "1/2 as wide",
-        "4 layers, 3/4 as wide",
         "3 layers",
+        "4 layers, 3/4 as wide",
         "2 layers",
+        "1/2 as wide",
     ]
     for place, one in enumerate(found):
         assert one.larger is None or one.larger in found[:place]
