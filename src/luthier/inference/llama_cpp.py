@@ -83,7 +83,7 @@ def ask(
         ModelError: xllamacpp is not installed, or llama.cpp does not take the file.
     """
     if find_spec("xllamacpp") is None:
-        raise not_installed("xllamacpp", "gguf")
+        raise not_installed("xllamacpp", "llama-cpp")
     questions = {
         "context": context,
         "texts": list(texts),

@@ -98,7 +98,7 @@ def write_gguf(model: Path, encoder: TextEncoder, end_id: int, path: Path) -> No
     try:
         import gguf
     except ImportError:
-        raise not_installed("gguf", "gguf") from None
+        raise not_installed("gguf", "llama-cpp") from None
     config = read_json(model / "config.json")
     family = _family(config, model)
     split = _split(read_json(model / "tokenizer.json"), model)
