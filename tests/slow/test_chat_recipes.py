@@ -15,6 +15,7 @@ from fastapi.testclient import TestClient
 import luthier
 from luthier import samples
 from luthier.cli import main
+from luthier.compression.export.exporting import export
 from luthier.data.rows import open_arrow
 from luthier.serving.app import create_app
 
@@ -58,6 +59,13 @@ def test_it_beats_the_model_before_training(result: dict[str, Any]) -> None:
     (untuned,) = luthier.RunResult(result).evaluation().baselines
     assert untuned.lead.interval is not None
     assert untuned.lead.interval[1] < 0
+
+
+def test_llama_cpp_goes_on_as_torch_does(result: dict[str, Any], tmp_path: Path) -> None:
+    found = export(result["bundle"], "gguf", tmp_path / "exported")
+    assert found.goldens > 4
+    assert found.golden_difference < 1e-3
+    assert found.bytes > 500e6  # 135 million numbers in fp32
 
 
 def test_the_bundle_is_plain_transformers_and_answers_the_same_everywhere(
