@@ -12,6 +12,8 @@ BENCH_ARGS ?=
 TORCH := 2.13.0
 RUNTIME := $(VENV)/.installed-runtime
 TOOLS := $(VENV)/.installed-tools
+# Apart from the rest: transformers and peft behave otherwise where they find what ExecuTorch brings.
+EXECUTORCH := $(VENV)/executorch
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-all check format docs bench dist lock clean
@@ -25,10 +27,10 @@ demo: $(RUNTIME)  ## fetch the sample model and data, then check, train, evaluat
 	@echo
 	@echo "luthier is in $(BIN); to type it without the path: . $(BIN)/activate"
 
-test: $(TOOLS)  ## run all tests: unit, integration, slow (sample models and data), browser where there is a Chromium
+test: $(TOOLS) $(EXECUTORCH)/.installed  ## run all tests: unit, integration, slow (sample models and data), browser where there is a Chromium
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-test-all: $(TOOLS)  ## the same and the long ones: every combination of task, method and family, real recipes
+test-all: $(TOOLS) $(EXECUTORCH)/.installed  ## the same and the long ones: every combination of task, method and family, real recipes
 	LUTHIER_EVERY_CELL=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
 
 check: $(TOOLS)  ## format, lint, types, import direction, generated docs up to date
@@ -92,4 +94,10 @@ $(RUNTIME): requirements.lock pyproject.toml | $(BIN)/python
 $(TOOLS): requirements-dev.lock $(RUNTIME)
 	@echo "installing the packages of requirements-dev.lock into $(VENV)"
 	$(PIP) install $(PIP_OUTPUT) -r requirements-dev.lock
+	@touch $@
+
+$(EXECUTORCH)/.installed: requirements-executorch.lock | $(BIN)/python
+	@echo "installing the packages of requirements-executorch.lock into $(EXECUTORCH)"
+	rm -rf $(EXECUTORCH)
+	$(PIP) install $(PIP_OUTPUT) --no-deps --target $(EXECUTORCH) -r requirements-executorch.lock
 	@touch $@

@@ -404,7 +404,10 @@ def _parser() -> argparse.ArgumentParser:
     one = _add(commands, "export", export)
     one.add_argument("bundle", metavar="BUNDLE", help="a bundle, or a run that holds one")
     one.add_argument(
-        "--to", required=True, metavar="FORMAT", help="onnx, openvino, transformers, pt2, gguf, mlflow or container"
+        "--to",
+        required=True,
+        metavar="FORMAT",
+        help="onnx, openvino, transformers, pt2, executorch, gguf, mlflow or container",
     )
     one.add_argument("-o", "--out", required=True, metavar="DIR", help="the new folder")
     one.add_argument("--json", action="store_true", help="print one line of JSON")

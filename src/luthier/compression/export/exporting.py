@@ -26,6 +26,8 @@ from luthier.compression.derived import (
 )
 from luthier.compression.export.agreement import largest_difference, shapes
 from luthier.compression.export.container import write_container
+from luthier.compression.export.executorch_program import FILE as PHONE
+from luthier.compression.export.executorch_program import ExecutorchScorer, lengths_below, write_executorch
 from luthier.compression.export.formats import FORMATS, Format
 from luthier.compression.export.gguf_folder import write_gguf_folder
 from luthier.compression.export.mlflow_folder import write_mlflow
@@ -40,7 +42,7 @@ from luthier.inference.runtimes import Scorer, TorchScorer
 
 LOOSER = 10
 """How much further than in torch a decoded number may be from the evaluated model's: other kernels round otherwise."""
-PLAIN, PT2, GGUF, MLFLOW, CONTAINER = "transformers", "pt2", "gguf", "mlflow", "container"
+PLAIN, PT2, PTE, GGUF, MLFLOW, CONTAINER = "transformers", "pt2", "executorch", "gguf", "mlflow", "container"
 LICENCES = "licences"
 
 
@@ -49,9 +51,10 @@ class Exported:
     """What was written, and what was measured of it.
 
     Attributes:
-        folder: a new bundle, for `transformers` a plain folder, for `pt2` a program and its tokenizer, for `gguf` a
-            file for llama.cpp, for `mlflow` a model of MLflow's, for `container` one to build an image from.
-        format: a key of `FORMATS`, `transformers`, `pt2`, `gguf`, `mlflow` or `container`.
+        folder: a new bundle, for `transformers` a plain folder, for `pt2` and `executorch` a program and its
+            tokenizer, for `gguf` a file for llama.cpp, for `mlflow` a model of MLflow's, for `container` one to build
+            an image from.
+        format: a key of `FORMATS`, `transformers`, `pt2`, `executorch`, `gguf`, `mlflow` or `container`.
         seconds: to write and compare it.
         bytes: of all its files.
         goldens: how many examples were answered as when they were evaluated.
@@ -79,8 +82,8 @@ def export(bundle: str | Path, to: str, out: str | Path) -> Exported:
     Args:
         bundle: its folder, or the run's folder that holds it.
         to: a key of `FORMATS` (a bundle for another runtime), `transformers` (a plain folder), `pt2` (a program of
-            torch.export), `gguf` (a file for llama.cpp), `mlflow` (a model of MLflow's), or `container` (a folder to
-            build an image from).
+            torch.export), `executorch` (a program for phones), `gguf` (a file for llama.cpp), `mlflow` (a model of
+            MLflow's), or `container` (a folder to build an image from).
         out: the new folder, which must not be there yet.
 
     Returns:
@@ -92,7 +95,7 @@ def export(bundle: str | Path, to: str, out: str | Path) -> Exported:
     """
     started = time.perf_counter()
     target, source = Path(out), bundle_folder(Path(bundle))
-    known = (*FORMATS, PLAIN, PT2, GGUF, MLFLOW, CONTAINER)
+    known = (*FORMATS, PLAIN, PT2, PTE, GGUF, MLFLOW, CONTAINER)
     if to not in known:
         raise ArtifactError(f"format must be one of {', '.join(known)}; got {to}.")
     if target.exists():
@@ -115,6 +118,8 @@ def _write(source: Path, to: str, folder: Path) -> dict[str, Any]:
     before = Predictor(source, torch_manifest(source))
     if to == PT2:
         return _program(before, folder)
+    if to == PTE:
+        return _phone(before, folder)
     if to == GGUF:
         found = write_gguf_folder(before, folder)
         _copy_papers(source, folder)
@@ -145,16 +150,43 @@ def _program(before: Predictor, folder: Path) -> dict[str, Any]:
     model = traceable(before.scorer.model, batch)
     program = programmed(model)
     scorer = ProgramScorer(program, model.inputs, model.outputs)
-    runtime = before.manifest.runtimes[0]
-    runtime = runtime.model_copy(update={"tolerance": LOOSER * runtime.tolerance})
-    decoded = replay(Predictor(before.folder, before.manifest, scorer), read_goldens(before.folder), runtime)
+    decoded = _replayed(before, scorer)
     raw = _agreed(before, scorer, batch, "torch.export")
     save(program, folder / PROGRAM)
-    shutil.copytree(before.folder / MODEL, folder / MODEL, ignore=WEIGHTS)
-    write_json_atomic(folder / "names.json", {"inputs": model.inputs, "outputs": model.outputs})
-    _copy_papers(before.folder, folder)
+    _copy_beside(before.folder, folder, model)
     longest = before.entry.preprocess.max_length
     return {"golden_difference": decoded, "shapes": len(shapes(longest)), "torch_difference": raw}
+
+
+def _phone(before: Predictor, folder: Path) -> dict[str, Any]:
+    """Write a program of ExecuTorch with a method for each of some lengths, its tokenizer, and what goes in and out."""
+    refuse_writing(before)
+    assert isinstance(before.scorer, TorchScorer), "the torch runtime was chosen"
+    batch = golden_batch(before)
+    model = traceable(before.scorer.model, batch)
+    lengths = lengths_below(before.entry.preprocess.max_length)
+    write_executorch(model, lengths, folder / PHONE)
+    pads = {name: field.pad for name, field in before.task.fields(before.encoder).items()}
+    scorer = ExecutorchScorer(folder / PHONE, model, lengths, pads, before.per_token)
+    decoded = _replayed(before, scorer)
+    raw = max(_agreed(before, scorer, batch, "ExecuTorch", length) for length in lengths)
+    _copy_beside(before.folder, folder, model, lengths=lengths)
+    compared = sum(len(shapes(length)) for length in lengths)
+    return {"golden_difference": decoded, "shapes": compared, "torch_difference": raw}
+
+
+def _replayed(before: Predictor, scorer: Scorer) -> float:
+    """Answer the golden examples with another scorer, and return the largest difference in a decoded number."""
+    runtime = before.manifest.runtimes[0]
+    runtime = runtime.model_copy(update={"tolerance": LOOSER * runtime.tolerance})
+    return replay(Predictor(before.folder, before.manifest, scorer), read_goldens(before.folder), runtime)
+
+
+def _copy_beside(source: Path, folder: Path, model: Traceable, **more: Any) -> None:
+    """Copy what a program needs beside it: the tokenizer, the names of what goes in and out, card and licences."""
+    shutil.copytree(source / MODEL, folder / MODEL, ignore=WEIGHTS)
+    write_json_atomic(folder / "names.json", {"inputs": model.inputs, "outputs": model.outputs, **more})
+    _copy_papers(source, folder)
 
 
 def _graph(before: Predictor, kind: Format, folder: Path) -> dict[str, Any]:
@@ -183,9 +215,10 @@ def _graph(before: Predictor, kind: Format, folder: Path) -> dict[str, Any]:
     }
 
 
-def _agreed(before: Predictor, scorer: Scorer, batch: Batch, runtime: str) -> float:
+def _agreed(before: Predictor, scorer: Scorer, batch: Batch, runtime: str, longest: int | None = None) -> float:
     """Return the largest difference of a scorer from torch in any raw output; one beyond the tolerance is an error."""
-    longest, allowed = before.entry.preprocess.max_length, before.manifest.runtimes[0].raw_tolerance
+    longest = longest or before.entry.preprocess.max_length
+    allowed = before.manifest.runtimes[0].raw_tolerance
     raw = largest_difference(before.scorer, scorer, batch, longest, before.per_token)
     if raw > allowed:
         raise ArtifactError(
