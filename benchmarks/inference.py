@@ -240,7 +240,7 @@ def share_of_layers(name: str, depth: int) -> float:
     for part in name.removeprefix(POINT).split(", "):
         if found := re.fullmatch(r"(\d+) layers", part):
             share *= int(found[1]) / depth
-        elif found := re.fullmatch(r"(\d+)/(\d+) as wide", part):
+        elif found := re.fullmatch(r"(?:low rank )?(\d+)/(\d+)(?: as wide)?", part):
             share *= int(found[1]) / int(found[2])
     return share
 

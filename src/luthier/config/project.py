@@ -501,7 +501,7 @@ class CompressSpec(Block):
     moves: Literal["all", "forms"] = Field(
         default="all",
         description="What is tried: forms alone (runtimes and precisions), or smaller vocabularies too, and models "
-        "with fewer and narrower layers, which learn from the whole one.",
+        "with fewer, narrower and thinner layers, which learn from the whole one.",
     )
     epochs: Annotated[int, Unit("passes over the training rows")] = Field(
         default=6, ge=1, description="How long a smaller model learns from the whole one."

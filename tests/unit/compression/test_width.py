@@ -90,8 +90,13 @@ def test_each_shape_begins_as_one_that_was_made_before_it() -> None:
         "4 layers, 3/4 as wide",
         "2 layers",
         "1/2 as wide",
+        "low rank 1/2",
     ]
     for place, one in enumerate(found):
         assert one.larger is None or one.larger in found[:place]
     assert [one.name for one in shapes(2, layers_may_go=True, may_be_narrow=False)] == ["1 layers"]
-    assert [one.width for one in shapes(1, layers_may_go=True, may_be_narrow=True)] == [Fraction(3, 4), Fraction(1, 2)]
+    assert [one.width for one in shapes(1, layers_may_go=True, may_be_narrow=True)] == [
+        Fraction(3, 4),
+        Fraction(1, 2),
+        Fraction(1),
+    ]

@@ -9,8 +9,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from scipy.special import log_softmax
+from tests.contracts.test_families import batch as model_batch
+from tests.unit.models.test_tuning import task_model
 from torch import Tensor, nn
 
+from luthier.compression.search.width import TYPES, narrowed, projections
 from luthier.objectives.distillation import Distillation
 from luthier.objectives.relations import RelationDistillation, divergence, relation_heads
 
@@ -105,3 +108,19 @@ def test_threads_keep_to_themselves_and_nothing_stays_on_the_models() -> None:
     assert together == alone
     objective.close()
     assert not any(part._forward_hooks for part in (*teacher.parts, *model.parts))
+
+
+@pytest.mark.parametrize("model_type", TYPES)
+@pytest.mark.parametrize("pooling", ["mean", "first"])
+def test_models_of_each_type_learn_the_relations_of_their_last_layer(model_type: str, pooling: str) -> None:
+    teacher = task_model(model_type).eval()
+    teacher.heads["main"].pooling = pooling  # type: ignore[assignment]
+    teacher.reads_first = pooling == "first"
+    given = model_batch()
+    student = narrowed(teacher, 0.5, [{name: values.numpy() for name, values in given.items()}])
+    taught, learning = projections(teacher), projections(student)
+    assert len(taught) == len(learning) == 3
+    objective = RelationDistillation(Distillation(teacher), taught=taught, learning=learning)
+    alone, _ = Distillation(teacher).step(student, given)["loss"]
+    loss, _ = objective.step(student, given)["loss"]
+    assert loss.item() > alone.item()

@@ -21,6 +21,7 @@ from luthier.compression.export.onnx_graph import write_onnx
 from luthier.compression.export.traceable import Batch, traceable
 from luthier.compression.search.forms import Form
 from luthier.compression.search.layers import depth, without_layers
+from luthier.compression.search.low_rank import fit_factors
 from luthier.compression.search.weight_only import WeightForm
 from luthier.compression.search.width import fit
 from luthier.inference.goldens import difference, record
@@ -94,6 +95,7 @@ def read_variant(whole: TaskModel, folder: Path) -> Variant:
         kept = json.loads(reader.metadata()["layers"])
         state = {name: reader.get_tensor(name) for name in reader.keys()}  # noqa: SIM118  # no mapping
     model = without_layers(whole, [layer for layer in range(depth(whole)) if layer not in kept])
+    fit_factors(model, state)
     fit(model, state)
     missing, unexpected = model.load_state_dict(state, strict=False)
     own = untied(model.state_dict())

@@ -1,9 +1,9 @@
 """The search: variants of the model in every form that this machine runs, measured, within a time budget.
 
-Forms of the model as it is come first; then variants with fewer and narrower layers, which learn from the model to
-answer as it does, in those forms that were on the Pareto front. What does best is tried with a smaller vocabulary too,
-before the variants and after them. Each point is written to `points.jsonl` when it is
-measured, so a search that is continued measures nothing twice. Points are judged by validation rows alone.
+Forms of the model as it is come first; then variants with fewer, narrower and thinner layers, which learn from the
+model to answer as it does, in those forms that were on the Pareto front. What does best is tried with a smaller
+vocabulary too, before the variants and after them. Each point is written to `points.jsonl` when it is measured, so a
+search that is continued measures nothing twice. Points are judged by validation rows alone.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from luthier.artifacts.files import append_line, read_json, write_json_atomic
 from luthier.artifacts.manifest import new_folder
 from luthier.compression.derived import copy_parts
 from luthier.compression.export.traceable import Batch
-from luthier.compression.search import layers, vocabulary, width
+from luthier.compression.search import layers, low_rank, vocabulary, width
 from luthier.compression.search.candidates import (
     Variant,
     graph_of,
@@ -259,6 +259,8 @@ class Search:
             gone = layers.order_of_removal(student, self.batches)[: len(kept) - shape.layers]
             student = layers.without_layers(student, gone)
             kept = [layer for place, layer in enumerate(kept) if place not in gone]
+        elif shape.rank < 1:
+            student = low_rank.factored(student, float(shape.rank), self.batches)
         else:
             wide = 1 if shape.larger is None else shape.larger.width
             student = width.narrowed(student, float(shape.width / wide), self.batches)

@@ -17,19 +17,22 @@ class Shape:
         layers: how many.
         of: how many the whole model has.
         width: the share of heads and feed-forward units that each layer keeps.
+        rank: the share of parameters that the matrices of the layers keep as products.
         larger: the shape that it begins as; None for the whole model.
     """
 
     layers: int
     of: int
     width: Fraction = Fraction(1)
+    rank: Fraction = Fraction(1)
     larger: Shape | None = None
 
     @property
     def name(self) -> str:
         """As points are named."""
         depth = [f"{self.layers} layers"] if self.layers < self.of else []
-        return ", ".join(depth if self.width == 1 else [*depth, f"{self.width} as wide"])
+        width = [f"{self.width} as wide"] if self.width < 1 else []
+        return ", ".join([*depth, *width, *([f"low rank {self.rank}"] if self.rank < 1 else [])])
 
 
 def shapes(depth: int, *, layers_may_go: bool, may_be_narrow: bool) -> list[Shape]:
@@ -38,7 +41,7 @@ def shapes(depth: int, *, layers_may_go: bool, may_be_narrow: bool) -> list[Shap
     Args:
         depth: layers of the whole model.
         layers_may_go: whether there are shapes with fewer.
-        may_be_narrow: whether there are shapes with narrower ones.
+        may_be_narrow: whether there are shapes with narrower ones, and with matrices of low rank.
     """
     numbers = [number for number in dict.fromkeys(round(depth * share) for share in DEPTHS) if 0 < number < depth]
     shallow: list[Shape] = []
@@ -49,4 +52,4 @@ def shapes(depth: int, *, layers_may_go: bool, may_be_narrow: bool) -> list[Shap
     narrow = Shape(depth, depth, NARROW)
     narrower = Shape(depth, depth, NARROWER, larger=narrow)
     both = [Shape(first.layers, depth, NARROW, larger=first) for first in shallow[:1]]
-    return [narrow, *shallow[:2], *both, *shallow[2:], narrower]
+    return [narrow, *shallow[:2], *both, *shallow[2:], narrower, Shape(depth, depth, rank=NARROWER)]
