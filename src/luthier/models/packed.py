@@ -1,12 +1,14 @@
-"""Matrices of whole numbers: 8 bits with a scale per row, 4 bits with a scale and a zero per group of a row.
+"""Matrices of whole numbers: 8 bits with a scale per row, 4 bits with a scale and a zero per group; and sparse ones.
 
 A layer keeps the numbers as they are stored and multiplies with them. Few rows at a time, as in writing token by token,
 go to a kernel that reads the packed numbers; more rows make this one layer's matrix in bf16 for the moment of the
 product, where that is faster. The model as a whole never exists in fp32.
 
+A sparse matrix is stored without its zeros and is whole in memory: no kernel here gains by them.
+
 References: Frantar et al. 2023, "GPTQ" (groups), and Lin et al. 2024, "AWQ" (a search for the range by what it does
 to inputs that were seen). Deviation: numbers are rounded to the nearest; the range of each group alone is searched, and
-nothing is scaled between layers.
+nothing is scaled between layers. Sun et al. 2024, "Wanda" (which numbers become zero).
 
 Covered: linear layers and tables of embeddings. Not covered: activations, which stay bf16.
 """
@@ -50,6 +52,57 @@ class Packed:
         rows, columns = numbers.shape
         groups = numbers.view(rows, self.scale.shape[1], -1).to(BF16) - 8
         return torch.addcmul(self.zero[..., None], groups, self.scale[..., None]).view(rows, columns)
+
+
+@dataclass(frozen=True)
+class Sparse:
+    """A matrix of (O, I) numbers, many of them zero.
+
+    Attributes:
+        kept: (K,) the others in bf16, row by row.
+        mask: (O, I / 8 rounded up) uint8, a bit for each number, 1 where it is kept; the first in the lowest bit.
+        columns: I.
+    """
+
+    kept: Tensor
+    mask: Tensor
+    columns: int
+
+    def matrix(self) -> Tensor:
+        """Return the matrix in bf16, (O, I)."""
+        bits = self.mask[..., None] >> torch.arange(8, dtype=torch.uint8) & 1
+        places = bits.flatten(1)[:, : self.columns].bool()
+        found = torch.zeros(places.shape, dtype=BF16)
+        found[places] = self.kept
+        return found
+
+
+def sparse(weight: Tensor, places: Tensor) -> Sparse:
+    """Return a matrix without the numbers outside of some places.
+
+    Args:
+        weight: (O, I).
+        places: (O, I) true where a number is kept.
+    """
+    rows, columns = weight.shape
+    bits = nn.functional.pad(places.to(torch.uint8), (0, -columns % 8)).view(rows, -1, 8)
+    mask = (bits << torch.arange(8, dtype=torch.uint8)).sum(dim=-1, dtype=torch.uint8)
+    return Sparse(weight[places].to(BF16), mask, columns)
+
+
+def heaviest(weight: Tensor, group: int, importance: Tensor | None = None) -> Tensor:
+    """Return where the half of a matrix is that counts more, (O, I): the number's size times that of its input.
+
+    Args:
+        weight: (O, I), with I a multiple of the group.
+        group: of so many numbers of a row half are kept; 0 takes whole rows.
+        importance: (I,) mean square of each input; None counts all alike.
+    """
+    rows, columns = weight.shape
+    counts = weight.abs() if importance is None else weight.abs() * importance.sqrt()
+    groups = counts.view(rows, -1, group or columns)
+    order = groups.argsort(dim=-1, descending=True, stable=True)[..., : -(-groups.shape[-1] // 2)]
+    return torch.zeros(groups.shape, dtype=torch.bool).scatter_(-1, order, True).view(rows, columns)
 
 
 def eight_bits(weight: Tensor) -> Packed:

@@ -1,7 +1,8 @@
 """A model with packed weights on disk, and back: one safetensors file beside the configuration and the tokenizer.
 
 Every linear layer is packed, and the table of token embeddings in 8 bits, whether it is the output layer as well or
-not; an output layer of its own is packed in 8 bits. What remains (norms, biases, positions) is bf16. In 16 bits all is.
+not; an output layer of its own is packed in 8 bits. What remains (norms, biases, positions) is bf16. In 16 bits all is,
+and half of the numbers of the backbone's linear layers may be left out.
 """
 
 from __future__ import annotations
@@ -27,9 +28,12 @@ from luthier.models.packed import (
     Packed,
     PackedEmbedding,
     PackedLinear,
+    Sparse,
     eight_bits,
     fits,
     four_bits,
+    heaviest,
+    sparse,
 )
 
 PACKED = "packed.safetensors"
@@ -43,11 +47,14 @@ class Scheme:
 
     Attributes:
         bits: 4, 8 or 16 of each number of a linear layer.
-        group: in 4 bits, how many numbers of a row share a scale.
+        group: in 4 bits, how many numbers of a row share a scale; in a sparse one, of how many half are kept, 0 for a
+            whole row.
+        sparse: whether half of the numbers of the backbone's linear layers are left out; in 16 bits alone.
     """
 
     bits: int
     group: int = 0
+    sparse: bool = False
 
 
 def matrices(model: TaskModel) -> Iterator[tuple[str, nn.Module]]:
@@ -80,6 +87,9 @@ def write_packed(model: TaskModel, folder: Path, scheme: Scheme, importance: Map
             continue
         names[place] = name
         owner, _, kind = name.rpartition(".")
+        if scheme.sparse and kind == "weight" and owner in linear and not owner.startswith(HEADS):
+            found.update(_without_half(tensor.detach().float(), linear[owner], owner, scheme, importance.get(owner)))
+            continue
         if scheme.bits == 16 or kind != "weight" or (owner not in linear and tensor.data_ptr() not in tables):
             found[name] = tensor.detach().to(BF16).contiguous()
             continue
@@ -92,6 +102,16 @@ def write_packed(model: TaskModel, folder: Path, scheme: Scheme, importance: Map
     path = folder / PACKED
     save_file(found, path, metadata={"format": "pt", "aliases": json.dumps(aliases, sort_keys=True)})
     return path
+
+
+def _without_half(
+    tensor: Tensor, layer: nn.Module, owner: str, scheme: Scheme, importance: Tensor | None
+) -> dict[str, Tensor]:
+    """Return the tensors of a sparse layer."""
+    weight = tensor.T.contiguous() if type(layer).__name__ == "Conv1D" else tensor
+    group = scheme.group if scheme.group and weight.shape[1] % scheme.group == 0 else 0
+    matrix = sparse(weight, heaviest(weight, group, importance))
+    return {f"{owner}.kept": matrix.kept, f"{owner}.mask": matrix.mask}
 
 
 def _tables(model: TaskModel) -> list[Tensor]:
@@ -127,9 +147,13 @@ def read_packed(path: Path, backbone: Backbone, heads: Sequence[Head]) -> TaskMo
             for owner in sorted(packed):
                 parts = [reader.get_tensor(f"{owner}.{part}") for part in PARTS if f"{owner}.{part}" in names]
                 _put(model, owner, Packed(*parts), reader)
+            for owner in (name.removesuffix(".kept") for name in sorted(names) if name.endswith(".kept")):
+                _fill(
+                    model.get_submodule(owner), reader.get_tensor(f"{owner}.kept"), reader.get_tensor(f"{owner}.mask")
+                )
             for name in sorted(names):
                 owner, _, last = name.rpartition(".")
-                if owner not in packed:
+                if owner not in packed and last not in {"kept", "mask"}:
                     _assign(model.get_submodule(owner), last, reader.get_tensor(name))
         except (AttributeError, KeyError, ValueError, RuntimeError) as error:
             raise ModelError(f"does not fit its architecture: {error}", where=str(path)) from None
@@ -141,6 +165,16 @@ def read_packed(path: Path, backbone: Backbone, heads: Sequence[Head]) -> TaskMo
     for head in model.heads.values():
         head.attach(model.backbone)  # type: ignore[operator]  # to the table that took the place of the empty one
     return model.requires_grad_(False).eval()
+
+
+def _fill(layer: nn.Module, kept: Tensor, mask: Tensor) -> None:
+    """Give an empty layer the numbers of a sparse one."""
+    turned = type(layer).__name__ == "Conv1D"
+    shape: tuple[int, ...] = tuple(layer.weight.shape)[:: -1 if turned else 1]  # type: ignore[arg-type]
+    if mask.shape != (shape[0], -(-shape[1] // 8)):
+        raise ValueError(f"mask must have the shape {(shape[0], -(-shape[1] // 8))}; got {tuple(mask.shape)}")
+    matrix = Sparse(kept, mask, shape[1]).matrix()
+    _assign(layer, "weight", matrix.T.contiguous() if turned else matrix)
 
 
 def _put(model: TaskModel, owner: str, matrix: Packed, reader: Any) -> None:

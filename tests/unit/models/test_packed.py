@@ -23,7 +23,9 @@ from luthier.models.packed import (
     eight_bits,
     fits,
     four_bits,
+    heaviest,
     packed,
+    sparse,
     unpacked,
 )
 from luthier.models.packed_folder import PACKED, Scheme, matrices, read_packed, write_packed
@@ -116,6 +118,49 @@ def test_shapes_that_the_kernels_do_not_take_are_seen() -> None:
     assert fits(drawn(16, 128), 128)
     assert not fits(drawn(17, 128), 32)
     assert not fits(drawn(16, 96), 64)
+
+
+@given(st.integers(1, 9), st.integers(1, 40), st.integers(0, 99))
+def test_a_sparse_matrix_comes_back_bit_for_bit(rows: int, columns: int, seed: int) -> None:
+    draw = torch.Generator().manual_seed(seed)
+    weight = torch.randn(rows, columns, generator=draw).to(BF16).float()
+    places = torch.rand(rows, columns, generator=draw) < 0.5
+    found = sparse(weight, places)
+    assert torch.equal(found.matrix().float(), weight * places)
+    assert len(found.kept) == int(places.sum())
+    assert found.mask.shape == (rows, -(-columns // 8))
+
+
+@pytest.mark.parametrize("group", [0, 4])
+def test_half_is_kept_and_it_is_the_half_that_counts(group: int) -> None:
+    weight, importance = drawn(24, 64), torch.rand(64) + 0.1
+    found = heaviest(weight, group, importance)
+    counts = (weight.abs() * importance.sqrt()).view(24, -1, group or 64)
+    kept = found.view(24, -1, group or 64)
+    assert bool((kept.sum(-1) == (group or 64) // 2).all())
+    assert bool((counts.masked_fill(~kept, torch.inf).amin(-1) >= counts.masked_fill(kept, 0.0).amax(-1)).all())
+    assert not torch.equal(found, heaviest(weight, group))
+
+
+@pytest.mark.parametrize("group", [0, 4])
+@pytest.mark.parametrize("family", [*DECODERS, *WRITERS])
+def test_a_sparse_model_is_read_as_the_whole_one_with_its_zeros(family: str, group: int, tmp_path: Path) -> None:
+    assembled = built(tmp_path / family, family)
+    model = assembled.model.eval()
+    whole = write_packed(model, tmp_path / family, Scheme(16), {}).stat().st_size
+    path = write_packed(model, tmp_path / family, Scheme(16, group, sparse=True), {})
+    names = {name: layer for name, layer in matrices(model) if not name.startswith("heads.")}
+    numbers = sum(layer.weight.numel() for layer in names.values())  # type: ignore[operator,union-attr]
+    assert whole - path.stat().st_size == pytest.approx(2 * numbers - 1.125 * numbers, abs=300 * len(names))
+    backbone, head = manifest_parts(assembled, source="tiny")
+    found = read_packed(path, backbone, [head])
+    for name, layer in names.items():
+        weight = found.get_submodule(name).weight
+        assert float((weight == 0).float().mean()) == pytest.approx(0.5, abs=0.01), name
+        with torch.no_grad():
+            layer.weight.copy_(weight.float())  # type: ignore[operator,union-attr]
+    wanted = outputs(model)
+    assert float((outputs(found) - wanted).norm() / wanted.norm()) < 0.02
 
 
 def built(folder: Path, family: str) -> Assembled:

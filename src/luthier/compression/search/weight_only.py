@@ -50,7 +50,7 @@ class WeightForm:
             batches: of training rows, spread over the lengths.
         """
         importance = {}
-        if self.scheme.bits == 4:
+        if self.scheme.bits == 4 or self.scheme.sparse:
             importance = seen_inputs(model, batches[:: max(1, len(batches) // SEEN_BATCHES)][:SEEN_BATCHES])
         return write_packed(model, folder, self.scheme, importance)
 
@@ -90,5 +90,7 @@ WEIGHT_FORMS: Mapping[str, WeightForm] = {
         WeightForm("torch int8", "int8", Scheme(8)),
         WeightForm("torch int4 of 32", "int4", Scheme(4, 32)),
         WeightForm("torch int4 of 128", "int4", Scheme(4, 128)),
+        WeightForm("torch bf16 sparse", "bf16", Scheme(16, sparse=True)),
+        WeightForm("torch bf16 sparse 2:4", "bf16", Scheme(16, 4, sparse=True)),
     )
 }
