@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from luthier.artifacts.evaluation import ReliabilityBin
 from luthier.reporting import charts, curves
 from luthier.reporting.charts import Bar, Series
+from luthier.reporting.charts.front import Place, edge
 from luthier.reporting.svg import Frame, nice_ticks, shorten, tag, text_units, tick_text, whole_ticks
 
 REAL = st.floats(-1e6, 1e6, allow_nan=False)
@@ -228,3 +229,23 @@ def test_points_without_a_number_are_dropped() -> None:
     x, y = curves.finite([1, 2, 3, 4], [0.5, None, float("nan"), 2])
     assert (x.tolist(), y.tolist()) == ([1, 4], [0.5, 2])
     assert curves.finite([], [])[0].shape == (0,)
+
+
+PLACES = st.lists(st.builds(Place, st.just("p"), st.floats(0.1, 20), st.floats(-2, 5), st.just(0.5), st.just("s1")))
+
+
+@given(PLACES)
+def test_the_edge_of_a_front_falls_and_none_beats_it(places: list[Place]) -> None:
+    found = edge(places)
+    assert bool(found) == bool(places)
+    assert all(a.speed > b.speed and max(0.0, a.lost) > max(0.0, b.lost) for a, b in pairwise(found))
+    for one in found:
+        assert not any(other.speed > one.speed and max(0.0, other.lost) <= max(0.0, one.lost) for other in places)
+
+
+def test_a_point_that_is_only_small_is_off_the_edge() -> None:
+    fast, good, small = (
+        Place(name, speed, lost, size, "s1")
+        for name, speed, lost, size in (("fast", 7.0, 0.8, 0.3), ("good", 5.0, -0.2, 0.4), ("small", 3.0, 1.1, 0.1))
+    )
+    assert edge([small, good, fast]) == [fast, good]

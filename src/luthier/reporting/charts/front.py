@@ -56,8 +56,7 @@ def front_chart(
         y_text=tick_text(y_ticks),
     )
     drawn.append(line(frame.left, frame.y(limit), frame.right, frame.y(limit), class_="chosen"))
-    ahead = sorted((one for one in places if one.style != "reference"), key=lambda one: one.speed)
-    drawn.append(path([(frame.x(one.speed), frame.y(one.lost)) for one in ahead], class_="curve reference"))
+    drawn.append(path([(frame.x(one.speed), frame.y(one.lost)) for one in edge(places)], class_="curve reference"))
     for one in sorted(places, key=lambda one: -one.size):
         radius = LEAST + (MOST - LEAST) * one.size**0.5
         note = hint(f"{one.name}: {one.speed:.2f}\u00d7, {one.lost:+.2f}")
@@ -65,3 +64,15 @@ def front_chart(
             tag("circle", note, cx=frame.x(one.speed), cy=frame.y(one.lost), r=radius, class_=f"dot {one.style}")
         )
     return chart(drawn, width=WIDTH, height=HEIGHT, title=title, description=description, kind="front")
+
+
+def edge(places: Sequence[Place]) -> list[Place]:
+    """Return the places that none both faster and better beats, the fastest first; a gain is no better than no loss.
+
+    Points that are on the front for their size alone are not among them.
+    """
+    found: list[Place] = []
+    for one in sorted(places, key=lambda one: (-one.speed, max(0.0, one.lost))):
+        if not found or max(0.0, one.lost) < max(0.0, found[-1].lost):
+            found.append(one)
+    return found
