@@ -235,8 +235,9 @@ def test_the_lock_files_fit_the_declared_ranges() -> None:
     runtime, tools = pins("requirements.lock"), pins("requirements-dev.lock")
     assert runtime["torch"] == "2.13.0"
     assert not runtime.keys() & tools.keys()
+    apart = pins("requirements-executorch.lock")
     extras = [text for group in project["optional-dependencies"].values() for text in group]
-    for declared, locked in ((project["dependencies"], runtime), (extras, runtime | tools)):
+    for declared, locked in ((project["dependencies"], runtime), (extras, runtime | tools | apart)):
         for text in declared:
             wanted = Requirement(text)
             assert locked[re.sub(r"[-_.]+", "-", wanted.name).lower()] in wanted.specifier, text
