@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.tiny import build_model, project, sentences
+from tests.tiny_pairs import embedding_project, reranking_project
+from tests.tiny_spans import entity_project
 
 import luthier
 from luthier.artifacts.bundle import open_bundle
@@ -28,6 +30,7 @@ from luthier.compression.export.traceable import Batch
 from luthier.compression.search import forms
 from luthier.compression.search.contract import Point, front
 from luthier.compression.search.forms import Form
+from luthier.compression.search.shapes import Shape
 from luthier.errors import StoppedError
 from luthier.pipeline.compressing import compress
 
@@ -141,6 +144,21 @@ def test_tokens_that_no_row_has_can_go(tmp_path: Path, home: Path, monkeypatch: 
     assert small.loss.divergence < 1e-6
     bundle = luthier.load(done.run_dir / "compressed")
     assert len(bundle.predict([*TEXTS, "aeal is a word of its letters now"])) == len(TEXTS) + 1
+
+
+@pytest.mark.parametrize("make", [embedding_project, reranking_project, entity_project])
+def test_every_kind_of_task_is_judged_with_fewer_tokens_and_layers(
+    make: Callable[[Path, Path], Path], tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = build_model(tmp_path / "model", unused=["".join(one) for one in product("tale", repeat=3)])
+    monkeypatch.setattr("luthier.compression.search.searching.shapes", lambda *_, **__: [Shape(1, 2)])
+    monkeypatch.setattr("luthier.compression.search.searching.FORMS", {"openvino fp32": forms.FORMS["openvino fp32"]})
+    done = luthier.run(make(tmp_path / "project", model), run_dir=tmp_path / "run", overrides=["train.epochs=1"])
+    report = compress(done.run_dir, changes={"max_drop": 100.0, "epochs": 1})
+    names = {point.name: point for point in report.points}
+    assert {"seen tokens, openvino fp32", "1 layers, openvino fp32"} <= set(names), report.left_out
+    assert names["seen tokens, openvino fp32"].loss.drop == pytest.approx(0.0, abs=1e-6)
+    assert names["seen tokens, openvino fp32"].loss.divergence < 1e-5
 
 
 def test_a_search_that_was_stopped_goes_on_and_repeats_nothing(run: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -254,7 +255,9 @@ class Compression:
             store=CheckpointStore(folder / "checkpoints", run_fingerprint=made_from, keep=1),
             stop=self.stop,
         )
-        with engine(choices):
+        with engine(choices), ExitStack() as ending:
+            if isinstance(objective, RelationDistillation):
+                ending.callback(objective.close)
             for event in fit:
                 if isinstance(event, Stopped):
                     raise StoppedError(
@@ -264,8 +267,6 @@ class Compression:
                     )
                 if isinstance(event, StepDone) and event.step % 100 == 0:
                     self.tell(f"{folder.name}: step {event.step}, loss {event.loss:.4f}")
-        if isinstance(objective, RelationDistillation):
-            objective.close()
         teacher.requires_grad_(True)
         return fit.model
 

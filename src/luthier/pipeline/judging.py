@@ -55,6 +55,7 @@ class Judge:
         self.confidence = confidence
         self.evaluation = EVALUATIONS[prepared.task.evaluation]()
         self._known: dict[str, _Answers] = {}
+        self._read = {_tokenizer(reference): prepared}
 
     @property
     def metric(self) -> str:
@@ -120,10 +121,10 @@ class Judge:
 
     def _scored(self, predictor: Predictor, split: str) -> Scored:
         """Return what a predictor puts out for a split, which it cuts into tokens itself where it has its own."""
-        if _tokenizer(predictor) == _tokenizer(self.reference):
-            return scored(self.prepared, predictor, split)
-        cells = self.prepared.dataset.inputs_of(split, self.prepared.task)
-        return predictor.answers(predictor.features(cells), cells)
+        own = _tokenizer(predictor)
+        if own not in self._read:
+            self._read[own] = self.prepared.read_by(predictor.encoder)
+        return scored(self._read[own], predictor, split)
 
 
 def _tokenizer(predictor: Predictor) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -159,6 +160,14 @@ class Prepared:
     def features(self) -> dict[str, Features]:
         """The features of every source."""
         return datasets.encode(self.task, self.dataset, self.encoder, self.tokenizer)
+
+    def read_by(self, encoder: TextEncoder) -> Prepared:
+        """Return the same inputs, cut into tokens by another tokenizer."""
+        found = copy.copy(self)
+        for name in ("features", "order"):
+            found.__dict__.pop(name, None)
+        found.__dict__.update(encoder=encoder, tokenizer=encoder.folder)
+        return found
 
     def part(self, name: str) -> tuple[Features, IntArray]:
         """Return a split's features: all of its source, and which of them are the split's."""

@@ -226,7 +226,7 @@ def encode(task: Task, dataset: Dataset, encoder: TextEncoder, tokenizer: Path) 
             "usable": _digest(table.usable),
             "target": _digest(table.target),
             "columns": dict(dataset.columns),
-            "tokenizer": {path.name: sha256_file(path) for path in sorted(tokenizer.iterdir())},
+            "tokenizer": {path.name: sha256_file(path) for path in sorted(tokenizer.iterdir()) if path.is_file()},
             "task": [task.name, repr(sorted(vars(task).items()))],
             "targets": dataset.targets,
             "max_length": encoder.max_length,
