@@ -213,7 +213,11 @@ def test_what_cannot_be_exported_is_refused_by_name(
 ) -> None:
     out = tmp_path / "out"
     for bundle, to, message in (
-        (source, "tflite", "format must be one of onnx, openvino, transformers, pt2, mlflow, container; got tflite."),
+        (
+            source,
+            "tflite",
+            "format must be one of onnx, openvino, transformers, pt2, executorch, gguf, mlflow, container; got tflite.",
+        ),
         (exported["onnx"], "openvino", "has no weights in fp32: it was exported or compressed itself."),
     ):
         assert main(["export", str(bundle), "--to", to, "-o", str(out)]) == 2
