@@ -94,13 +94,13 @@ def heaviest(weight: Tensor, group: int, importance: Tensor | None = None) -> Te
     """Return where the half of a matrix is that counts more, (O, I): the number's size times that of its input.
 
     Args:
-        weight: (O, I), with I a multiple of the group.
-        group: of so many numbers of a row half are kept; 0 takes whole rows.
-        importance: (I,) mean square of each input; None counts all alike.
+        weight: (O, I).
+        group: of so many numbers of a row half are kept; 0, or one that does not divide I, takes whole rows.
+        importance: (I,) mean square of each input; None counts all alike. With any, zeros go first.
     """
     rows, columns = weight.shape
-    counts = weight.abs() if importance is None else weight.abs() * importance.sqrt()
-    groups = counts.view(rows, -1, group or columns)
+    counts = weight.abs() if importance is None else weight.abs() * importance.clamp(min=1e-12).sqrt()
+    groups = counts.reshape(rows, -1, group if group and columns % group == 0 else columns)
     order = groups.argsort(dim=-1, descending=True, stable=True)[..., : -(-groups.shape[-1] // 2)]
     return torch.zeros(groups.shape, dtype=torch.bool).scatter_(-1, order, True).view(rows, columns)
 

@@ -20,7 +20,7 @@ from luthier.artifacts.bundle import Backbone, Head
 from luthier.errors import ModelError
 from luthier.models.assembly import TaskModel, empty_backbone
 from luthier.models.families import family_for
-from luthier.models.heads import build_head
+from luthier.models.heads import LanguageModelHead, SequenceToSequenceHead, build_head
 from luthier.models.packed import (
     BF16,
     FEW_ROWS,
@@ -109,8 +109,7 @@ def _without_half(
 ) -> dict[str, Tensor]:
     """Return the tensors of a sparse layer."""
     weight = tensor.T.contiguous() if type(layer).__name__ == "Conv1D" else tensor
-    group = scheme.group if scheme.group and weight.shape[1] % scheme.group == 0 else 0
-    matrix = sparse(weight, heaviest(weight, group, importance))
+    matrix = sparse(weight, heaviest(weight, scheme.group, importance))
     return {f"{owner}.kept": matrix.kept, f"{owner}.mask": matrix.mask}
 
 
@@ -163,7 +162,8 @@ def read_packed(path: Path, backbone: Backbone, heads: Sequence[Head]) -> TaskMo
     if empty:
         raise ModelError(f"lacks {len(empty)} tensors of its architecture, such as {empty[0]}.", where=str(path))
     for head in model.heads.values():
-        head.attach(model.backbone)  # type: ignore[operator]  # to the table that took the place of the empty one
+        if isinstance(head, LanguageModelHead | SequenceToSequenceHead):
+            head.attach(model.backbone)  # to the table that took the place of the empty one
     return model.requires_grad_(False).eval()
 
 

@@ -41,7 +41,7 @@ from luthier.errors import ArtifactError, ContractError, StoppedError
 from luthier.inference.loading import load
 from luthier.inference.predictor import Predictor
 from luthier.models.assembly import TaskModel
-from luthier.models.tuning.table import build_method
+from luthier.models.tuning.base import Method
 from luthier.objectives.distillation import TAUGHT, Distillation
 from luthier.objectives.relations import RelationDistillation
 from luthier.pipeline.judging import Judge
@@ -235,8 +235,8 @@ class Compression:
         parts = [spread[i : i + BATCH_ROWS] for i in range(0, len(spread), BATCH_ROWS)]
         return [features.collate(part) for part in parts if len(part) > 1 or len(parts) == 1]
 
-    def _recover(self, teacher: TaskModel, student: TaskModel, folder: Path) -> TaskModel:
-        """Train a model to answer the training rows as another one does."""
+    def _recover(self, teacher: TaskModel, student: TaskModel, folder: Path, method: Method) -> TaskModel:
+        """Train a model by a method to answer the training rows as another one does."""
         choices = choose(self.prepared)
         job = TrainJob(self.prepared, choices)
         numbers = job.numbers(self.spec.epochs, learning_rate=self.spec.learning_rate)
@@ -245,7 +245,7 @@ class Compression:
         objective = self._objective(teacher, student)
         fit = Fit(
             model=student,
-            method=build_method("full", {}),
+            method=method,
             objective=objective,
             features=self._lessons if isinstance(objective, Distillation) else self.prepared.part("train")[0],
             order=self.prepared.order,

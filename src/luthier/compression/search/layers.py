@@ -63,13 +63,15 @@ def order_of_removal(model: TaskModel, batches: Sequence[Batch]) -> list[int]:
 
 
 def without_layers(model: TaskModel, gone: Sequence[int]) -> TaskModel:
-    """Return a copy of a model without some layers, its configuration changed with them.
+    """Return a copy of a model without some layers, its configuration changed with them; without any, as it is.
 
     Raises:
         ModelError: the configuration does not tell its depth in a known place.
     """
     kept = [layer for layer in range(depth(model)) if layer not in set(gone)]
     student = copy.deepcopy(model)
+    if not gone:
+        return student
     backbone: Any = student.backbone
     name = layout_of(backbone).layers
     left = nn.ModuleList([backbone.get_submodule(name)[layer] for layer in kept])

@@ -8,7 +8,8 @@ stands for, over the parameters that it takes.
 References: Wang et al. 2024, SVD-LLM: Truncation-aware Singular Value Decomposition for Large Language Model
 Compression. Deviation: a symmetric root of the moment, and ranks of their own for the matrices.
 
-Covered: types whose matrices are plain linear layers (`width.TYPES`). A matrix that would not get smaller stays whole.
+Covered: types whose matrices are plain linear layers in one list of layers. A matrix that would not get smaller stays
+whole. Not covered: the table of embeddings.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from torch import Tensor, nn
 from luthier.compression.export.traceable import Batch
 from luthier.data.outputs import MASK
 from luthier.models.assembly import TaskModel
-from luthier.models.tuning.layouts import layout_of
+from luthier.models.tuning.layouts import LAYOUTS, layout_of
 from luthier.training.gradients import to_torch
 
 STEP = 8
@@ -59,11 +60,23 @@ class Cut:
         return (whole - 1) // self.price // STEP * STEP
 
 
+def refusal(model: TaskModel) -> str | None:
+    """Return why a model's matrices must stay whole; None where they may become products."""
+    backbone: Any = model.backbone
+    kind = str(backbone.config.model_type)
+    layout = LAYOUTS.get(kind)
+    if layout is None:
+        return f"the matrices of {kind} models are not known"
+    if layout.upper_layers or not layout.attention or layout.transposed:
+        return f"the matrices of {kind} models are no plain linear layers in one list of layers"
+    return None
+
+
 def factored(model: TaskModel, share: float, batches: Sequence[Batch]) -> TaskModel:
     """Return a copy whose layers' matrices have a share of their parameters.
 
     Args:
-        model: in evaluation mode, of a type in `width.TYPES`.
+        model: in evaluation mode, not refused.
         share: between 0 and 1.
         batches: of training rows, for what the matrices read.
     """

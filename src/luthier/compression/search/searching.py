@@ -23,7 +23,7 @@ from luthier.artifacts.files import append_line, read_json, write_json_atomic
 from luthier.artifacts.manifest import new_folder
 from luthier.compression.derived import copy_parts
 from luthier.compression.export.traceable import Batch
-from luthier.compression.search import layers, low_rank, vocabulary, width
+from luthier.compression.search import layers, low_rank, sparse, vocabulary, width
 from luthier.compression.search.candidates import (
     Variant,
     graph_of,
@@ -43,6 +43,8 @@ from luthier.errors import LuthierError, ModelError, StoppedError
 from luthier.inference.predictor import Predictor
 from luthier.inference.runtimes import TorchScorer
 from luthier.models.assembly import TaskModel
+from luthier.models.tuning.base import Method
+from luthier.models.tuning.full import Full
 
 LEDGER = "points.jsonl"
 AS_IS = "as it is"
@@ -50,7 +52,7 @@ MOST_FORMS = 3
 """How many forms a variant is tried in, and how many points with a smaller vocabulary."""
 
 AnyForm = Form | WeightForm
-Recover = Callable[[TaskModel, TaskModel, Path], TaskModel]
+Recover = Callable[[TaskModel, TaskModel, Path, Method], TaskModel]
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,8 @@ class Search:
         batches: of training rows, for ranges of activations and for the importance of layers.
         tokens: rising numbers of the tokens in the training rows; None where rows are more than tokens.
         judge: a predictor to what its answers lost on validation rows.
-        recover: trains the second model to answer as the first one does; it may keep checkpoints in the folder.
+        recover: trains the second model by a method to answer as the first one does; it may keep checkpoints in the
+            folder.
         tell: told what happens.
         stop: asked between two candidates.
         singles: how many rows are asked one at a time.
@@ -159,9 +162,14 @@ class Search:
         narrow = width.refusal(model)
         if narrow is not None:
             self._leave_out("width", narrow)
+        thin = low_rank.refusal(model)
+        if thin is not None:
+            self._leave_out("low rank", thin)
         tried = self._fitting(forms)
-        for shape in shapes(layers.depth(model), layers_may_go=why is None, may_be_narrow=narrow is None):
-            for form in tried:
+        may = {"layers_may_go": why is None, "may_be_narrow": narrow is None, "may_be_thin": thin is None}
+        for shape in shapes(layers.depth(model), **may):
+            stored = [one for one in (sparse.STORED.get(shape.sparse),) if one is not None and self._allowed(one)]
+            for form in stored if shape.sparse else tried:
                 name = f"{shape.name}, {form.name}"
                 yield name, self._work(name, shape, form)
 
@@ -206,13 +214,13 @@ class Search:
             target = self.folder / "candidates" / _slug(name)
             if not target.exists():
                 variant = self.source if shape is None else self._answering(self._variant(shape))
+                batches, graph = self.batches, "as it is" if shape is None else shape.name
+                if level is not None:
+                    variant, batches = self._cut(variant, level)
+                    graph = f"{graph}, {level}"
                 if isinstance(form, WeightForm):
-                    write_packed_candidate(variant, form, target, self.batches, self.source.folder)
+                    write_packed_candidate(variant, form, target, batches, self.source.folder)
                 else:
-                    batches, graph = self.batches, "as it is" if shape is None else shape.name
-                    if level is not None:
-                        variant, batches = self._cut(variant, level)
-                        graph = f"{graph}, {level}"
                     names = graph_of(variant, self.folder / "graphs" / _slug(graph))
                     write_candidate(variant, form, names, target, batches, self.source.folder)
             return self._measured(name, opened(target), size_of(target), started)
@@ -261,11 +269,14 @@ class Search:
             kept = [layer for place, layer in enumerate(kept) if place not in gone]
         elif shape.rank < 1:
             student = low_rank.factored(student, float(shape.rank), self.batches)
+        elif shape.sparse:
+            student = sparse.halved(student, shape.sparse, self.batches)
         else:
             wide = 1 if shape.larger is None else shape.larger.width
             student = width.narrowed(student, float(shape.width / wide), self.batches)
         self.tell(f"{shape.name}: learning from the whole model")
-        trained = self.recover(teacher, student, self.folder / "recovery" / _slug(shape.name))
+        method = sparse.KeepsZeros() if shape.sparse else Full()
+        trained = self.recover(teacher, student, self.folder / "recovery" / _slug(shape.name), method)
         made = Variant(trained.eval(), kept)
         write_variant(made, folder)
         return made
