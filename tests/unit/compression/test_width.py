@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +81,7 @@ def test_types_whose_heads_share_a_matrix_keep_their_width() -> None:
 
 
 def test_each_shape_begins_as_one_that_was_made_before_it() -> None:
-    found = shapes(6, layers_may_go=True, may_be_narrow=True)
+    found = shapes(6, layers_may_go=True, may_be_narrow=True, may_be_thin=True)
     assert [one.name for one in found] == [
         "3/4 as wide",
         "4 layers",
@@ -91,12 +90,12 @@ def test_each_shape_begins_as_one_that_was_made_before_it() -> None:
         "2 layers",
         "1/2 as wide",
         "low rank 1/2",
+        "sparse 1/2",
+        "sparse 2:4",
     ]
     for place, one in enumerate(found):
         assert one.larger is None or one.larger in found[:place]
-    assert [one.name for one in shapes(2, layers_may_go=True, may_be_narrow=False)] == ["1 layers"]
-    assert [one.width for one in shapes(1, layers_may_go=True, may_be_narrow=True)] == [
-        Fraction(3, 4),
-        Fraction(1, 2),
-        Fraction(1),
-    ]
+    plain = shapes(2, layers_may_go=True, may_be_narrow=False, may_be_thin=False)
+    assert [one.name for one in plain] == ["1 layers", "sparse 1/2", "sparse 2:4"]
+    single = shapes(1, layers_may_go=True, may_be_narrow=True, may_be_thin=True)
+    assert [one.name for one in single] == ["3/4 as wide", "1/2 as wide", "low rank 1/2", "sparse 1/2", "sparse 2:4"]
