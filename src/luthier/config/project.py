@@ -507,7 +507,7 @@ class CompressSpec(Block):
         default=6, ge=1, description="How long a smaller model learns from the whole one."
     )
     learning_rate: float = Field(default=1e-4, gt=0, le=1, description="The peak of it, there.")
-    relations: float = Field(
+    relations: Annotated[float, Unit("times the answers")] = Field(
         default=1.0,
         ge=0,
         description="Weight of the relations between tokens (MiniLMv2) beside the answers, where a smaller model "
