@@ -125,9 +125,9 @@ class Driver:
         """Run a scenario in a folder; return the exit code, or minus the signal."""
         arguments = ["run", str(self.project(name)), "--run-dir", str(run), *options]
         order = {"plant": SCENARIOS[name].plant, **order}
-        if not self._warm:
-            order["modules"] = str(self.folder / "modules.txt")
+        if not self._warm:  # the first to come to its end says what to import; a killed one cannot
             self._warm = True
+            self.wanted(name, modules=str(self.folder / "modules.txt"))
         line = {"arguments": arguments, "run": str(run), "home": str(self.home), "log": str(self.log), **order}
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -140,10 +140,10 @@ class Driver:
         """Return what the last run printed."""
         return self.log.read_text(encoding="utf-8")
 
-    def wanted(self, name: str) -> dict[str, str]:
+    def wanted(self, name: str, **order: Any) -> dict[str, str]:
         """Return the outcome of a scenario's undisturbed run."""
         if name not in self._wanted:
             run = self.folder / name.replace(" ", "-") / "undisturbed"
-            assert self.run(name, run) == 0, self.said()
+            assert self.run(name, run, **order) == 0, self.said()
             self._wanted[name] = outcome(run)
         return self._wanted[name]

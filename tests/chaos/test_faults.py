@@ -76,31 +76,47 @@ def stages(run: Path) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def calls(driver: Driver, killed: Path, tmp_path_factory: pytest.TempPathFactory) -> int:
-    """How many calls an undisturbed continuation makes."""
-    folder = tmp_path_factory.mktemp("counted")
-    copy, count = folder / "run", folder / "count.txt"
-    shutil.copytree(killed, copy)
+def starts(driver: Driver, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, int]]:
+    """From where a run goes on, and the number of its calls from there: up to a first checkpoint, or to the end.
+
+    What lies between, one checkpoint after the other, makes the same calls again and again.
+    """
+    folder = tmp_path_factory.mktemp("starts")
+    nothing, late, count = folder / "nothing", folder / "late", folder / "count.txt"
+    first = {"moment": "step", "number": 4, "fault": {"folder": str(folder / "begun"), "count": str(count)}}
+    assert driver.run(NAME, folder / "begun", **first) == KILLED
+    assert good(folder / "begun"), "no checkpoint was made"
+    found = {"nothing": (nothing, int(count.read_text(encoding="utf-8")))}
+    assert driver.run(NAME, late, moment="step", number=34) == KILLED
+    copy = Path(shutil.copytree(late, folder / "copy"))
     assert driver.run(NAME, copy, fault={"folder": str(copy), "count": str(count)}) == 0, driver.said()
     assert outcome(copy) == driver.wanted(NAME)
-    return int(count.read_text(encoding="utf-8"))
+    return {**found, "late": (late, int(count.read_text(encoding="utf-8")))}
 
 
+@pytest.mark.parametrize("start", ["nothing", "late"])
 @pytest.mark.parametrize("how", ["ENOSPC", "EIO", "EROFS", "kill"])
 def test_a_fault_at_a_call_costs_nothing(
-    driver: Driver, cut: Path, calls: int, tmp_path: Path, how: str, request: pytest.FixtureRequest
+    driver: Driver,
+    starts: dict[str, tuple[Path, int]],
+    tmp_path: Path,
+    how: str,
+    start: str,
+    request: pytest.FixtureRequest,
 ) -> None:
-    assert calls > 60, "the layer saw too little"
-    everywhere = request.config.getoption("--long")
+    origin, calls = starts[start]
+    assert calls > {"nothing": 20, "late": 60}[start], "the layer saw too little"
+    before = good(origin)
     shift = {"ENOSPC": 0, "EIO": 3, "EROFS": 6, "kill": 9}[how]
-    chosen = range(1, calls + 1) if everywhere else [2 + shift, calls // 3 + shift, 2 * calls // 3 + shift]
-    for call in chosen:
+    few = [2 + shift, calls // 2 + shift] if start == "nothing" else [calls // 3 + shift, 2 * calls // 3 + shift]
+    for call in range(1, calls + 1) if request.config.getoption("--long") else few:
         run = tmp_path / f"run-{call}"
-        shutil.copytree(cut, run)
+        if origin.exists():
+            shutil.copytree(origin, run)
         code = driver.run(NAME, run, fault={"folder": str(run), "call": call, "how": how})
         if code != 0:  # a fault while something superfluous is removed may be survived
             check_ended(driver, code, how)
-        check_continues(driver, run, good(cut))
+        check_continues(driver, run, before)
         shutil.rmtree(run)
 
 
