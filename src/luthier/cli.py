@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from luthier.artifacts.files import disk_errors_named, home
 from luthier.errors import LuthierError
 from luthier.version import __version__
 
@@ -32,7 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     command: Command = options.command
     try:
-        return command(options)
+        with disk_errors_named(Path.cwd()):
+            return command(options)
     except LuthierError as error:
         _say(f"{error}")
         return error.exit_code
@@ -42,8 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _say("stopped")
         return 130
     except Exception as error:
-        path = _keep_traceback(options)
-        _say(f"this is a bug in Luthier: {type(error).__name__}: {error} (the traceback is in {path})")
+        _say(f"this is a bug in Luthier: {type(error).__name__}: {error} (the traceback is {_keep_traceback(options)})")
         return 1
 
 
@@ -489,16 +490,19 @@ def _follows() -> bool:
     return int(os.environ.get("WORLD_SIZE", "1")) > 1 and os.environ.get("RANK", "0") != "0"
 
 
-def _keep_traceback(options: argparse.Namespace) -> Path:
-    """Write the traceback to the run's log, or to a log in the home folder, and return the file."""
-    from luthier.artifacts.files import home
-
+def _keep_traceback(options: argparse.Namespace) -> str:
+    """Write the traceback to the run's log, or to a log in the home folder, and return where it is."""
     folder = Path(options.run_dir) if getattr(options, "run_dir", None) else None
     path = folder / "log.txt" if folder is not None and folder.is_dir() else home() / "log.txt"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as stream:
-        stream.write(f"luthier {__version__}\n{traceback.format_exc()}\n")
-    return path
+    text = f"luthier {__version__}\n{traceback.format_exc()}\n"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as stream:
+            stream.write(text)
+    except OSError:
+        _say(text)
+        return "above"
+    return f"in {path}"
 
 
 def _say(text: str) -> None:

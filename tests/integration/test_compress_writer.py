@@ -14,6 +14,7 @@ import luthier
 from luthier.artifacts.bundle import open_bundle
 from luthier.artifacts.compression import CompressionReport
 from luthier.cli import main
+from luthier.compression.search.searching import MOST_FORMS
 from luthier.compression.search.weight_only import WEIGHT_FORMS
 from luthier.errors import ArtifactError
 from luthier.models.packed import PackedEmbedding, PackedLinear
@@ -40,7 +41,9 @@ def test_the_smallest_point_becomes_a_bundle_of_packed_weights(run: Path, capsys
     assert main(["compress", str(run), "--max-drop", "100", "--prefer", "size", "--json"]) == 0
     report = CompressionReport.model_validate_json(capsys.readouterr().out)
     assert report.headline == "token_loss"
-    assert {point.name for point in report.points} | set(report.left_out) == {"as it is", "layers", *WEIGHT_FORMS}
+    shallow = [point.name for point in report.points if point.name.startswith("1 layers, ")]
+    assert 1 <= len(shallow) <= MOST_FORMS
+    assert {point.name for point in report.points} | set(report.left_out) == {"as it is", *WEIGHT_FORMS, *shallow}
     chosen = next(point for point in report.points if point.name == report.chosen)
     assert chosen.bytes == min(point.bytes for point in report.points[1:])
     assert all(point.loss.flips is not None for point in report.points)
@@ -48,6 +51,9 @@ def test_the_smallest_point_becomes_a_bundle_of_packed_weights(run: Path, capsys
     lines = (run / "ledger.jsonl").read_text("utf-8").splitlines()
     assert [json.loads(line)["stage"] for line in lines] == ["evaluate", "compress"]
 
+    assert chosen.name in shallow, "with fewer layers it is smallest"
+    config = json.loads((run / "compressed" / "model" / "config.json").read_text("utf-8"))
+    assert config["num_hidden_layers"] == 1
     runtime = open_bundle(run / "compressed").runtimes[0]
     assert (runtime.name, runtime.precision, runtime.file) == ("torch", chosen.precision, f"model/{PACKED}")
     assert not (run / "compressed" / "model" / "model.safetensors").exists()
@@ -61,7 +67,7 @@ def test_the_smallest_point_becomes_a_bundle_of_packed_weights(run: Path, capsys
 
 
 def test_a_damaged_file_is_refused(run: Path) -> None:
-    assert main(["compress", str(run), "--max-drop", "100", "--prefer", "size"]) == 0
+    assert main(["compress", str(run), "--max-drop", "100", "--prefer", "size", "--moves", "forms"]) == 0
     path = run / "compressed" / "model" / PACKED
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
@@ -71,6 +77,6 @@ def test_a_damaged_file_is_refused(run: Path) -> None:
 
 
 def test_what_cannot_be_kept_ends_with_3(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["compress", str(run), "--max-drop", "100", "--mib", "0.0001"]) == 3
+    assert main(["compress", str(run), "--max-drop", "100", "--mib", "0.0001", "--moves", "forms"]) == 3
     assert "no point keeps the contract" in capsys.readouterr().err
     assert not (run / "compressed").exists()

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -60,7 +61,10 @@ def disk_errors_named(folder: Path) -> Iterator[None]:
 def _disk_error(error: Exception) -> int | None:
     """Return the number of the file system's error behind an exception; None where it is about something else."""
     number = error.errno if isinstance(error, OSError) else None
-    if number is None and type(error).__module__.startswith(("safetensors", "pyarrow", "tokenizers")):
+    tells = isinstance(error, shutil.Error) or type(error).__module__.startswith(
+        ("safetensors", "pyarrow", "tokenizers")
+    )
+    if number is None and tells:
         found = re.search(r"(?:os error|Errno) (\d+)", str(error))
         number = int(found[1]) if found else None
     return number if number in DISK_ERRORS else None

@@ -90,6 +90,12 @@ class TaskModel(nn.Module):
             outputs.update(head(states, batch))
         return outputs
 
+    def labelled_logits(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """Return a language model's logits before each labelled token of a batch, (M, V)."""
+        (head,) = self.heads.values()
+        assert isinstance(head, LanguageModelHead), "only a language model labels tokens of its own text"
+        return head.labelled_logits(READINGS[self.reading](self.backbone, batch), batch)
+
     def _reader(self, backbone: nn.Module) -> nn.Module:
         """Return what makes the states that the heads read: all, (B, T, H), or the first token's, (B, 1, H)."""
         return first_only(backbone) if self.reads_first else backbone

@@ -1,9 +1,9 @@
-"""Distillation: a model learns to answer as another one does."""
+"""Distillation: a model learns to answer, or to write, as another one does."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,40 @@ from torch.nn import functional as F
 LOGITS = "logits"
 TAUGHT = "taught."
 """Begins the names of a teacher's outputs in a batch that brings them."""
+
+
+class TokenDistillation:
+    r"""The distance of a language model's next tokens from a teacher's, before each labelled token of a batch.
+
+    It is \(\sum_v p_v (\log p_v - \log q_v)\) over the vocabulary, with the teacher's probabilities \(p\) and the
+    model's \(q\). The labels say where, not what: the teacher's own text is not read.
+
+    Args:
+        teacher: a language model, whose `labelled_logits` are (M, V); it is put into evaluation mode and not changed.
+
+    References:
+        Hinton et al. 2015, Distilling the Knowledge in a Neural Network, token by token as in Kim and Rush 2016,
+        Sequence-Level Knowledge Distillation.
+    """
+
+    whole_batch: ClassVar[bool] = False
+
+    def __init__(self, teacher: nn.Module) -> None:
+        self.teacher: Any = teacher.eval().requires_grad_(False)
+
+    def step(self, model: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
+        """Return `{"loss": (sum over labelled tokens, their number)}`.
+
+        Args:
+            model: a language model of the teacher's vocabulary.
+            batch: what both read, with `label_mask` (B, T).
+        """
+        with torch.no_grad():
+            wanted = self.teacher.labelled_logits(batch).float().log_softmax(-1)
+        student: Any = model
+        given = student.labelled_logits(batch).float().log_softmax(-1)
+        loss = F.kl_div(given, wanted, reduction="sum", log_target=True)
+        return {"loss": (loss, torch.tensor(float(len(wanted)), device=loss.device))}
 
 
 class Distillation:

@@ -42,7 +42,7 @@ from luthier.inference.loading import load
 from luthier.inference.predictor import Predictor
 from luthier.models.assembly import TaskModel
 from luthier.models.tuning.base import Method
-from luthier.objectives.distillation import TAUGHT, Distillation
+from luthier.objectives.distillation import TAUGHT, Distillation, TokenDistillation
 from luthier.objectives.relations import RelationDistillation
 from luthier.pipeline.judging import Judge
 from luthier.pipeline.prepared import Prepared
@@ -285,8 +285,12 @@ class Compression:
             taught[f"{TAUGHT}{name}"][index] = values
         return replace(features, scalar={**features.scalar, **taught})
 
-    def _objective(self, teacher: TaskModel, student: TaskModel) -> Distillation | RelationDistillation:
+    def _objective(
+        self, teacher: TaskModel, student: TaskModel
+    ) -> Distillation | RelationDistillation | TokenDistillation:
         """Return how far a model's answers are from another one's, with its tokens' relations where asked for."""
+        if self._source.decoding is not None:
+            return TokenDistillation(teacher)
         outputs = Distillation(teacher, per_token=teacher.per_token)
         taught, learning = width.projections(teacher), width.projections(student)
         if not taught or self.spec.relations == 0:

@@ -10,7 +10,7 @@ import torch
 from scipy.special import log_softmax
 from torch import Tensor, nn
 
-from luthier.objectives.distillation import Distillation
+from luthier.objectives.distillation import Distillation, TokenDistillation
 
 
 class Given(nn.Module):
@@ -80,3 +80,28 @@ def test_a_teacher_whose_outputs_come_with_the_batch_is_not_asked() -> None:
     asked, _ = Distillation(Given(logits=wanted)).step(given, BATCH)["loss"]
     assert found.item() == asked.item()
     assert weight.item() == 2
+
+
+class Written(nn.Module):
+    """Gives logits before labelled tokens that were made before."""
+
+    def __init__(self, logits: Any) -> None:
+        super().__init__()
+        self.logits = nn.Parameter(torch.tensor(logits, dtype=torch.float32))
+
+    def labelled_logits(self, batch: Any) -> Tensor:
+        return self.logits
+
+
+def test_tokens_are_matched_by_the_divergence_over_the_vocabulary() -> None:
+    draw = np.random.default_rng(3)
+    wanted, given = draw.normal(size=(5, 7)), draw.normal(size=(5, 7))
+    teacher, student = Written(wanted), Written(given)
+    loss, weight = TokenDistillation(teacher).step(student, BATCH)["loss"]
+    p, q = log_softmax(wanted, axis=1), log_softmax(given, axis=1)
+    assert loss.item() == pytest.approx((np.exp(p) * (p - q)).sum(), rel=1e-5)
+    assert weight.item() == 5
+    loss.backward()
+    slope = np.exp(q) - np.exp(p)
+    np.testing.assert_allclose(student.logits.grad, slope, atol=1e-6)
+    assert teacher.logits.grad is None

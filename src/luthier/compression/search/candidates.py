@@ -20,7 +20,7 @@ from luthier.compression.export.formats import FORMATS
 from luthier.compression.export.onnx_graph import write_onnx
 from luthier.compression.export.traceable import Batch, traceable
 from luthier.compression.search.forms import Form
-from luthier.compression.search.layers import depth, without_layers
+from luthier.compression.search.layers import depth, without_layers, write_depth
 from luthier.compression.search.low_rank import fit_factors
 from luthier.compression.search.weight_only import WeightForm
 from luthier.compression.search.width import fit
@@ -170,6 +170,7 @@ def write_packed_candidate(
     assert isinstance(variant.scorer, TorchScorer), "a variant runs on torch"
     with new_folder(target) as folder:
         copy_parts(variant.folder, folder)
+        write_depth(variant.scorer.model, folder / MODEL)
         path = form.write(variant.scorer.model, folder / MODEL, batches)
         runtime = variant.manifest.runtimes[0].model_copy(
             update={

@@ -13,11 +13,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from luthier.artifacts.files import read_json, write_json_atomic
 from luthier.compression.export.traceable import Batch
 from luthier.errors import ModelError
 from luthier.models.assembly import TaskModel
@@ -68,26 +70,22 @@ def without_layers(model: TaskModel, gone: Sequence[int]) -> TaskModel:
     Raises:
         ModelError: the configuration does not tell its depth in a known place.
     """
-    kept = [layer for layer in range(depth(model)) if layer not in set(gone)]
     student = copy.deepcopy(model)
-    if not gone:
-        return student
-    backbone: Any = student.backbone
-    name = layout_of(backbone).layers
-    left = nn.ModuleList([backbone.get_submodule(name)[layer] for layer in kept])
-    for number, layer in enumerate(left):
-        for part in layer.modules():
-            if hasattr(part, "layer_idx"):  # its place in a decoder's cache
-                setattr(part, "layer_idx", number)  # noqa: B010  # no attribute that torch knows
-    backbone.set_submodule(name, left)
-    keys = [key for key in DEPTH_KEYS if isinstance(getattr(backbone.config, key, None), int)]
-    if not keys:
-        raise ModelError(f"the configuration must tell the number of layers ({', '.join(DEPTH_KEYS)}).")
-    setattr(backbone.config, keys[0], len(kept))
-    kinds = getattr(backbone.config, "layer_types", None)
-    if kinds:
-        backbone.config.layer_types = [kinds[layer] for layer in kept]
+    if gone:
+        _keep(student.backbone, _layers(student), [layer for layer in range(depth(model)) if layer not in set(gone)])
     return student
+
+
+def write_depth(model: TaskModel, folder: Path) -> None:
+    """Write a model's number of layers into a folder's configuration, and their kinds where it lists them.
+
+    Args:
+        model: with fewer layers than the folder says.
+        folder: holds the configuration of the model that it was made of.
+    """
+    path = folder / "config.json"
+    told, own = read_json(path), cast(Any, model.backbone).config.to_dict()
+    write_json_atomic(path, {**told, **{key: own[key] for key in (*DEPTH_KEYS, "layer_types") if key in told}})
 
 
 def _layers(model: TaskModel) -> nn.ModuleList:
@@ -100,12 +98,30 @@ def _layers(model: TaskModel) -> nn.ModuleList:
 def _only(model: TaskModel, kept: Sequence[int]) -> Iterator[None]:
     """Compute with some of the layers alone."""
     backbone: Any = model.backbone
-    name, whole = layout_of(backbone).layers, _layers(model)
-    backbone.set_submodule(name, nn.ModuleList([whole[layer] for layer in kept]))
+    whole, config = _layers(model), copy.deepcopy(backbone.config)
+    _keep(backbone, whole, kept)
     try:
         yield
     finally:
-        backbone.set_submodule(name, whole)
+        backbone.config.__dict__.update(config.__dict__)
+        _keep(backbone, whole, range(len(whole)))
+
+
+def _keep(backbone: Any, whole: nn.ModuleList, kept: Sequence[int]) -> None:
+    """Put some of a list of layers into a backbone, and their number and kinds into its configuration."""
+    keys = [key for key in DEPTH_KEYS if isinstance(getattr(backbone.config, key, None), int)]
+    if not keys:
+        raise ModelError(f"the configuration must tell the number of layers ({', '.join(DEPTH_KEYS)}).")
+    left = nn.ModuleList([whole[layer] for layer in kept])
+    for number, layer in enumerate(left):
+        for part in layer.modules():
+            if hasattr(part, "layer_idx"):  # its place in a decoder's cache
+                setattr(part, "layer_idx", number)  # noqa: B010  # no attribute that torch knows
+    backbone.set_submodule(layout_of(backbone).layers, left)
+    setattr(backbone.config, keys[0], len(left))
+    kinds = getattr(backbone.config, "layer_types", None)
+    if kinds:
+        backbone.config.layer_types = [kinds[layer] for layer in kept]
 
 
 def _outputs(model: TaskModel, batch: dict[str, Tensor]) -> dict[str, Tensor]:

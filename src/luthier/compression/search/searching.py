@@ -37,7 +37,7 @@ from luthier.compression.search.candidates import (
 from luthier.compression.search.contract import Loss, Point, front
 from luthier.compression.search.forms import FORMS, Form
 from luthier.compression.search.rates import SINGLES, Cells, rates
-from luthier.compression.search.shapes import Shape, shapes
+from luthier.compression.search.shapes import Shape, shallower, shapes
 from luthier.compression.search.weight_only import WEIGHT_FORMS, WeightForm
 from luthier.errors import LuthierError, ModelError, StoppedError
 from luthier.inference.predictor import Predictor
@@ -144,7 +144,7 @@ class Search:
         for form in forms:
             yield form.name, self._work(form.name, None, form)
         if self.variants and self.source.decoding is not None:
-            self._leave_out("layers", "models that write text keep theirs")
+            yield from self._shallower(forms)
         elif self.variants:
             yield from self._fewer_tokens()
             yield from self._smaller(forms)
@@ -153,6 +153,19 @@ class Search:
     def _forms(self) -> Sequence[AnyForm]:
         """Return what is tried: graphs, or packed weights of a model that writes text."""
         return list(FORMS.values() if self.source.decoding is None else WEIGHT_FORMS.values())
+
+    def _shallower(self, forms: Sequence[AnyForm]) -> Iterator[tuple[str, Callable[[], Point]]]:
+        """Yield a model that writes text with fewer layers."""
+        model = self._model(self.source)
+        why = layers.refusal(model)
+        if why is not None:
+            self._leave_out("layers", why)
+            return
+        tried = self._fitting(forms)
+        for shape in shallower(layers.depth(model)):
+            for form in tried:
+                name = f"{shape.name}, {form.name}"
+                yield name, self._work(name, shape, form)
 
     def _smaller(self, forms: Sequence[AnyForm]) -> Iterator[tuple[str, Callable[[], Point]]]:
         model = self._model(self.source)

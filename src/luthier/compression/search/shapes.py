@@ -40,6 +40,15 @@ class Shape:
         return ", ".join([*depth, *width, *rank, *([f"sparse {self.sparse}"] if self.sparse else [])])
 
 
+def shallower(depth: int) -> list[Shape]:
+    """Return the shapes with fewer layers than a depth, each begun as the one before it."""
+    found: list[Shape] = []
+    for number in dict.fromkeys(round(depth * share) for share in DEPTHS):
+        if 0 < number < depth:
+            found.append(Shape(number, depth, larger=found[-1] if found else None))
+    return found
+
+
 def shapes(depth: int, *, layers_may_go: bool, may_be_narrow: bool, may_be_thin: bool) -> list[Shape]:
     """Return the shapes that are tried, in that order: what loses little first.
 
@@ -49,10 +58,7 @@ def shapes(depth: int, *, layers_may_go: bool, may_be_narrow: bool, may_be_thin:
         may_be_narrow: whether there are shapes with narrower ones.
         may_be_thin: whether there are shapes with matrices of low rank.
     """
-    numbers = [number for number in dict.fromkeys(round(depth * share) for share in DEPTHS) if 0 < number < depth]
-    shallow: list[Shape] = []
-    for number in numbers if layers_may_go else ():
-        shallow.append(Shape(number, depth, larger=shallow[-1] if shallow else None))
+    shallow = shallower(depth) if layers_may_go else []
     last = [Shape(depth, depth, rank=NARROWER)] if may_be_thin else []
     last += [Shape(depth, depth, sparse=pattern) for pattern in STORED]
     if not may_be_narrow:

@@ -83,11 +83,19 @@ class LanguageModelHead(TokenHead):
         Returns:
             `nll` and `tokens`, (B,) each; outside training also `correct`, how many labelled tokens were the likeliest.
         """
-        width = states.shape[1]
-        picked = batch["label_mask"][:, -width:].bool()  # (B, S): the state before a labelled token
-        target = batch["input_ids"][:, -width:][picked]
+        picked = self._picked(states, batch)
+        target = batch["input_ids"][:, -states.shape[1] :][picked]
         loss, correct = token_loss(states[picked], self.weight, target, count=not self.training)
         return sums(picked, loss, None if self.training else correct)
+
+    def labelled_logits(self, states: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
+        """Return (M, V) logits before each labelled token, of the arguments that `forward` takes."""
+        return self.product(states[self._picked(states, batch)])
+
+    @staticmethod
+    def _picked(states: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
+        """Return (B, S): which states stand before a labelled token."""
+        return batch["label_mask"][:, -states.shape[1] :].bool()
 
 
 def sums(picked: Tensor, loss: Tensor, correct: Tensor | None) -> dict[str, Tensor]:
