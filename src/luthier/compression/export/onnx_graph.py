@@ -37,7 +37,7 @@ def write_onnx(model: Traceable, path: Path) -> int:
     except ImportError:
         raise not_installed("onnxscript", "onnx") from None
     try:
-        with _quiet():
+        with _quiet(), _plain_attention(_backbone(model)):
             program: Any = torch.onnx.export(
                 model.module,
                 model.example,
@@ -57,6 +57,20 @@ def write_onnx(model: Traceable, path: Path) -> int:
 
 def _backbone(model: Traceable) -> Any:
     return getattr(model.module.model, "backbone", model.module.model)
+
+
+@contextmanager
+def _plain_attention(backbone: Any) -> Iterator[None]:
+    """Let a backbone write its attention as two products and a softmax, which runtimes find and quantise.
+
+    PyTorch's fused attention is written with steps of its own, for rows that see nothing among others, which cost time.
+    """
+    before = backbone.config._attn_implementation
+    backbone.set_attn_implementation("eager")
+    try:
+        yield
+    finally:
+        backbone.set_attn_implementation(before)
 
 
 @contextmanager
