@@ -176,6 +176,10 @@ def compression_lines(report: CompressionReport) -> str:
     if report.kept and test is None:
         end = ["the model as it is keeps the contract, and no other point does: no bundle was written"]
     about = f"validation: {report.points[0].loss.rows} rows; * no other point beats it; > chosen"
+    if not report.complete:
+        end.append(
+            f"the time was up after {report.seconds:.0f} s, before everything was tried: a larger --seconds goes on from here"
+        )
     return "\n".join([*_table(rows), *left, about, *end])
 
 

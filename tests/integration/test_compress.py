@@ -237,8 +237,10 @@ def test_a_useless_move_is_not_taken(run: Path, monkeypatch: pytest.MonkeyPatch)
     assert not (run / "compressed").exists()
 
 
-def test_the_time_is_kept(run: Path) -> None:
-    report = compress(run, changes={"max_drop": 100.0, "seconds": 1e-6})
+def test_the_time_is_kept(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compress", str(run), "--max-drop", "100", "--seconds", "0.000001"]) == 0
+    assert "the time was up after" in capsys.readouterr().out
+    report = CompressionReport.model_validate_json((run / "compress" / "compression.json").read_text("utf-8"))
     assert len(report.points) == 2
     assert not report.complete
 
