@@ -30,8 +30,8 @@ HEADS: dict[str, dict[str, Any]] = {
     "embedding": {"normalize": True},
 }
 SCORING = {name: [head for head in HEADS if head in family.plain] for name, family in FAMILIES.items()}
-REFUSED = ("t5", "xlnet")
-"""Families whose code fixes a number of rows or tokens."""
+REFUSED = ("xlnet",)
+"""Families whose code fixes the number of tokens."""
 CELLS = [(name, heads[place % len(heads)]) for place, (name, heads) in enumerate(SCORING.items()) if heads]
 LENGTH = 30
 
