@@ -161,8 +161,9 @@ def test_every_kind_of_task_is_judged_with_fewer_tokens_and_layers(
     assert names["seen tokens, openvino fp32"].loss.divergence < 1e-5
 
 
-def test_a_search_that_was_stopped_goes_on_and_repeats_nothing(run: Path) -> None:
+def test_a_search_that_was_stopped_goes_on_and_repeats_nothing(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     changes = {"max_drop": 100.0, "epochs": 1, "relations": 1.0}
+    monkeypatch.setattr("luthier.compression.search.searching.shapes", lambda *_, **__: [Shape(1, 2)])
 
     def after(number: int) -> Any:
         asked: list[int] = []
@@ -171,13 +172,13 @@ def test_a_search_that_was_stopped_goes_on_and_repeats_nothing(run: Path) -> Non
     with pytest.raises(StoppedError):
         compress(run, changes=changes, stop=after(3))
     first = lines(run)
-    assert len(first) == 3
+    assert sum("point" in line for line in first) == 3  # beside forms that this processor leaves out
     with (run / "compress" / "points.jsonl").open("a", encoding="utf-8") as stream:
         stream.write('{"name": "openvino')  # what a kill leaves of a line
     with pytest.raises(StoppedError):
         compress(run, changes=changes, stop=after(9))
     second = lines(run)
-    assert second[:3] == first
+    assert second[: len(first)] == first
     report = compress(run, changes=changes)
     found = lines(run)
     assert found[: len(second)] == second
@@ -189,7 +190,7 @@ def test_a_search_that_was_stopped_goes_on_and_repeats_nothing(run: Path) -> Non
 
 
 def test_a_search_that_was_killed_goes_on_and_repeats_nothing(run: Path) -> None:
-    command = [sys.executable, "-m", "luthier", "compress", str(run), "--max-drop", "100", "--epochs", "1"]
+    command = [sys.executable, "-m", "luthier", "compress", str(run), "--max-drop", "100", "--moves", "forms"]
     path, first = run / "compress" / "points.jsonl", b""
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as search:
         while search.poll() is None and first.count(b"\n") < 3:
