@@ -178,7 +178,7 @@ def compression_lines(report: CompressionReport) -> str:
     about = f"validation: {report.points[0].loss.rows} rows; * no other point beats it; > chosen"
     if not report.complete:
         end.append(
-            f"the time was up after {report.seconds:.0f} s, before everything was tried: a larger --seconds goes on from here"
+            f"the time was up after {report.seconds:.0f} s, before all was tried: a larger --seconds goes on from here"
         )
     return "\n".join([*_table(rows), *left, about, *end])
 
