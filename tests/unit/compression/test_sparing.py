@@ -11,6 +11,7 @@ import pytest
 from openvino import opset13 as ops
 
 from luthier.compression.search.sparing import QUANTISER, chosen, spared
+from luthier.errors import ModelError
 
 COSTS = {"a": 5.0, "b": 1.0, "c": 3.0, "d": 0.5, "e": -1.0, "f": 0.5, "g": 0.5, "h": 0.5}
 
@@ -29,6 +30,22 @@ def test_the_costliest_go_first_until_it_is_enough_or_too_many(
 
 def test_nothing_is_set_free_where_that_brings_nothing() -> None:
     assert chosen([["a"], ["b"], ["c"], ["d"]], lambda free: 1.0 + len(free)) == []
+
+
+def test_what_brings_nothing_beside_the_others_stays() -> None:
+    left = {"": 10.0, "a": 6.0, "b": 7.0, "ab": 6.5, "c": 8.0, "ac": 4.0}
+    groups = [[name] for name in ("a", "b", "c", *"defghijkl")]
+    assert chosen(groups, lambda free: left.get("".join(free), 11.0)) == ["a", "c"]
+
+
+def test_a_gain_that_is_hardly_one_is_none() -> None:
+    assert chosen([["a"], ["b"], ["c"], ["d"]], lambda free: 1.0 if not free else 0.95) == []
+
+
+def test_a_graph_without_a_costly_part_is_left_out() -> None:
+    batches = [{"x": np.random.default_rng(1).normal(size=(16, 8)).astype(np.float32)}]
+    with pytest.raises(ModelError, match="no part of the activations"):
+        spared(graph([256] * 4), graph([256] * 4), batches)
 
 
 def graph(levels: Sequence[int] | None) -> Any:

@@ -2,7 +2,7 @@
 
 In groups along the graph, each group of activations is set free by itself, and how much nearer that brings the outputs
 on training rows to those of the graph in fp32 is measured; no label is read. The groups that bring most are set free
-together until the distance has halved. Weights stay int8.
+together until the distance has halved, leaving out those that bring nothing beside the others. Weights stay int8.
 
 Reference: the idea of NNCF's accuracy-aware quantisation, which puts layers back by their effect on a metric.
 Deviation: the metric is the distance of the outputs, so validation rows stay unread.
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from luthier.compression.export.traceable import Batch
+from luthier.errors import ModelError
 
 QUANTISER = "FakeQuantize"
 GROUPS = 24
@@ -27,6 +28,8 @@ ENOUGH = 0.5
 """What is left of the distance when nothing more is set free."""
 MOST = 0.25
 """The share of the groups that is set free, at most: each is slower then."""
+WORTH = 0.1
+"""The share of the distance that must go for any to be set free."""
 
 Answers = list[NDArray[Any]]
 
@@ -38,16 +41,24 @@ def spared(quantised: Any, plain: Any, batches: Sequence[Batch]) -> Any:
         quantised: as NNCF returns it; stays as it is.
         plain: the same model before.
         batches: of training rows, under the names of the model's inputs.
+
+    Raises:
+        ModelError: the distance would hardly fall: biases that were corrected for ranges no longer fit without them.
     """
     few = batches[:: max(1, len(batches) * len(next(iter(batches[0].values()))) // ROWS)]
     wanted = _answers(plain, few)
     names = [node.get_friendly_name() for node in quantised.get_ordered_ops() if node.get_type_name() == QUANTISER]
     groups = [list(part) for part in np.array_split(np.asarray(names, dtype=object), min(GROUPS, len(names)))]
-    return _without(quantised, chosen(groups, lambda free: _distance(_answers(_without(quantised, free), few), wanted)))
+    free = chosen(groups, lambda free: _distance(_answers(_without(quantised, free), few), wanted))
+    if not free:
+        raise ModelError(
+            f"no part of the activations costs {WORTH:.0%} of what int8 moves the outputs on training rows."
+        )
+    return _without(quantised, free)
 
 
 def chosen(groups: Sequence[Sequence[str]], distance: Callable[[Sequence[str]], float]) -> list[str]:
-    """Return the names that are set free.
+    """Return the names that are set free; none where the distance would hardly fall.
 
     Args:
         groups: names that are measured together.
@@ -56,13 +67,15 @@ def chosen(groups: Sequence[Sequence[str]], distance: Callable[[Sequence[str]], 
     whole = distance([])
     alone = [distance(group) for group in groups]
     free: list[str] = []
-    for place in np.argsort(alone, kind="stable")[: int(MOST * len(groups))]:
-        if alone[place] >= whole:
+    left, taken = whole, 0
+    for place in np.argsort(alone, kind="stable"):
+        if alone[place] >= whole or taken == int(MOST * len(groups)) or left <= ENOUGH * whole:
             break
-        free = [*free, *groups[place]]
-        if distance(free) <= ENOUGH * whole:
-            break
-    return free
+        more = [*free, *groups[place]]
+        found = distance(more) if free else alone[place]
+        if found < left:
+            free, left, taken = more, found, taken + 1
+    return free if left <= (1 - WORTH) * whole else []
 
 
 def _without(model: Any, names: Sequence[str]) -> Any:
