@@ -170,7 +170,7 @@ class TextEncoder:
         return [np.asarray(item.ids, dtype=np.int32) for item in encoded]
 
     def shortened(self, text: str, tokens: int, *, side: str | None = None) -> str:
-        """Return what is left of a text within some tokens.
+        """Return what is left of a text within some tokens; a character whose tokens do not all fit goes whole.
 
         Args:
             text: any.
@@ -180,10 +180,13 @@ class TextEncoder:
         offsets = self._whole.encode(text, add_special_tokens=False).offsets
         if len(offsets) <= tokens:
             return text
-        if tokens <= 0:
-            return ""
-        cut = self.truncation_side if side is None else side
-        return text[offsets[-tokens][0] :] if cut == "left" else text[: offsets[tokens - 1][1]]
+        left = (self.truncation_side if side is None else side) == "left"
+        place = len(offsets) - tokens if left else tokens  # the first token behind the cut
+        while 0 < place < len(offsets) and offsets[place][0] < offsets[place - 1][1]:
+            place += 1 if left else -1
+        if left:
+            return text[offsets[place][0] :] if place < len(offsets) else ""
+        return text[: offsets[place - 1][1]] if place > 0 else ""
 
     def text(self, ids: Sequence[int] | NDArray[np.integer[Any]]) -> str:
         """Return the text of token ids, special tokens left out."""

@@ -151,7 +151,7 @@ class TextGeneration(BaseTask):
         before, text = ([], prompt) if isinstance(prompt, str) else (list(prompt[:-1]), prompt[-1]["content"])
         while len(ids) > room and text:
             kept = len(encoder.ids([text])[0]) - (len(ids) - room)
-            text = encoder.shortened(text, max(0, kept))
+            text = min(encoder.shortened(text, max(0, kept)), text[:-1], key=len)
             ids = written([*before, {"role": USER, "content": text}] if before else text)
         return ids
 

@@ -86,3 +86,13 @@ def test_a_conversation_needs_a_chat_template(folder: Path) -> None:
     task = TextGeneration(GenerationSettings(template="plain"))
     with pytest.raises(CellError, match="only the chat template"):
         task.check_fit({"prompt": TALK}, TextEncoder(folder, max_length=128))
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_a_long_prompt_of_characters_of_several_tokens_is_shortened(folder: Path, side: str) -> None:
+    encoder = TextEncoder(folder, max_length=64, truncation_side=side)
+    text = "你觉得早上好吗，股市什么样的硬件有趣😀" * 4
+    task = TextGeneration(GenerationSettings(max_new_tokens=16))
+    ids = task.encode({"prompt": [text]}, np.arange(1), encoder, None, {}).ragged["input_ids"][0]
+    assert 40 < len(ids) <= 48
+    assert "�" not in encoder.written(ids)
