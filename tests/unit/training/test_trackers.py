@@ -58,6 +58,8 @@ def wandb_records(data: bytes) -> Iterator[bytes]:
             place += left
             continue
         length, kind = int.from_bytes(data[place + 4 : place + 6], "little"), data[place + 6]
+        if place + 7 + length > len(data):
+            return  # is being written
         whole += data[place + 7 : place + 7 + length]
         place += 7 + length
         if kind in {1, 4}:  # whole, or the last part
@@ -68,11 +70,16 @@ def wandb_records(data: bytes) -> Iterator[bytes]:
 def read_wandb(run: Path) -> Points:
     from wandb.proto import wandb_internal_pb2
 
+    def records() -> list[Any]:
+        (path,) = (run / "train" / "wandb").glob("offline-run-*/*.wandb")
+        return [wandb_internal_pb2.Record.FromString(data) for data in wandb_records(path.read_bytes())]
+
+    until = time.monotonic() + 60
+    while records()[-1:] == [] or records()[-1].WhichOneof("record_type") != "exit":  # its own process writes the end
+        assert time.monotonic() < until, "wandb never wrote the end of the run"
+        time.sleep(0.05)
     found: Points = {}
-    (path,) = (run / "train" / "wandb").glob("offline-run-*/*.wandb")
-    for data in wandb_records(path.read_bytes()):
-        record = wandb_internal_pb2.Record()
-        record.ParseFromString(data)
+    for record in records():
         if record.WhichOneof("record_type") == "history":
             items = {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in record.history.item}
             for name, value in items.items():
