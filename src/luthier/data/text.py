@@ -81,10 +81,11 @@ class TextEncoder:
         self.truncation_side = truncation_side
         self.special_tokens = int(self._tokenizer.num_special_tokens_to_add(False))
         self.pair_special_tokens = int(self._tokenizer.num_special_tokens_to_add(True))
-        self.pad_id = _token_id(self._tokenizer, folder, "pad_token") or 0
+        self._numbers: dict[str, int | None] = {}
+        self.pad_id = self.token_id("pad_token") or 0
         self.pad_type_id = _pad_type_id(folder)
-        self.unknown_id = _token_id(self._tokenizer, folder, "unk_token")
-        self.end_id = _token_id(self._tokenizer, folder, "eos_token")
+        self.unknown_id = self.token_id("unk_token")
+        self.end_id = self.token_id("eos_token")
 
     def encode(self, texts: Sequence[str] | Sequence[tuple[str, str]]) -> list[Encoded]:
         """Encode texts, or pairs of texts, in their order; of a pair that is too long the longer text is cut first."""
@@ -212,7 +213,9 @@ class TextEncoder:
 
     def token_id(self, kind: str) -> int | None:
         """Return a special token's number, such as that of `bos_token`; None where there is none."""
-        return _token_id(self._tokenizer, self.folder, kind)
+        if kind not in self._numbers:
+            self._numbers[kind] = _token_id(self._tokenizer, self.folder, kind)
+        return self._numbers[kind]
 
     def special_token(self, kind: str) -> str:
         """Return a special token's text, such as that of `bos_token`; empty where there is none."""
