@@ -7,6 +7,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 # pip says nothing but errors; `make demo PIP_OUTPUT=` shows its progress.
 PIP_OUTPUT ?= -qq
 PYTEST_ARGS ?=
+# The tests of a file stay in one process; `make test PYTEST_ARGS='-n 0'` runs all in one.
+PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 BENCH_ARGS ?=
 # One version for everybody; which build of it (CPU, CUDA) is up to the package index.
 TORCH := 2.13.0
@@ -28,10 +30,10 @@ demo: $(RUNTIME)  ## fetch the sample model and data, then check, train, evaluat
 	@echo "luthier is in $(BIN); to type it without the path: . $(BIN)/activate"
 
 test: $(TOOLS) $(EXECUTORCH)/.installed  ## run all tests: unit, integration, slow (sample models and data), browser where there is a Chromium
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(PYTEST) $(PYTEST_ARGS)
 
 test-all: $(TOOLS) $(EXECUTORCH)/.installed  ## the same and the long ones: every combination of task, method and family, real recipes
-	LUTHIER_EVERY_CELL=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
+	LUTHIER_EVERY_CELL=1 $(PYTEST) $(PYTEST_ARGS)
 
 check: $(TOOLS)  ## format, lint, types, import direction, generated docs up to date
 	$(BIN)/ruff format --check .

@@ -245,8 +245,21 @@ def share_of_layers(name: str, depth: int) -> float:
     return share
 
 
+def dense(summary: Mapping[str, Any]) -> str:
+    """Return the faster of the two precisions that lose next to nothing: `bf16` where the processor has it."""
+    return max(("bf16", "fp32"), key=lambda kind: float(summary["peak_gflops"][kind]))
+
+
+def place(summary: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the name and the heading of the section: processors with and without bf16 have one each."""
+    if dense(summary) == "bf16":
+        return "inference", "Answering"
+    return "inference-without-bf16", "Answering on a processor without bf16"
+
+
 def table(summary: Mapping[str, Any]) -> str:
     """Return the figures as a Markdown table."""
+    kinds = (dense(summary), "int8")
     head = [
         "",
         "rows/s",
@@ -256,13 +269,13 @@ def table(summary: Mapping[str, Any]) -> str:
         "points lost",
         "changed",
         "MB",
-        "of bf16 peak",
+        f"of {kinds[0]} peak",
         "of int8 peak",
     ]
     peaks = summary["peak_gflops"]
     lines = []
     for name, one in summary["contestants"].items():
-        shares = ["" if one["gflops"] is None else f"{one['gflops'] / peaks[kind]:.0%}" for kind in ("bf16", "int8")]
+        shares = ["" if one["gflops"] is None else f"{one['gflops'] / peaks[kind]:.0%}" for kind in kinds]
         lines.append(
             [
                 PEERS.get(name, name),
@@ -285,7 +298,7 @@ def section(summary: Mapping[str, Any]) -> str:
     how, peaks = summary["setup"], summary["peak_gflops"]
     return "\n".join(
         [
-            "## Answering",
+            f"## {place(summary)[1]}",
             "",
             f"The bundle of `recipes/movie-sentiment.yaml` and the points that `luthier compress` found, on the "
             f"{summary['rows']:,} validation rows ({summary['tokens_per_row']:.1f} tokens a row), from text to label. "
@@ -339,7 +352,7 @@ def main(given: Sequence[str] | None = None) -> None:
         "setup": setup("inference.py", given, load, rounds=options.rounds, threads=threads(options)),
     }
     if options.write:
-        write_section(options.write, "inference", section(summary))
+        write_section(options.write, place(summary)[0], section(summary))
     if not options.json:
         print(section(summary))
     print(json.dumps(summary))

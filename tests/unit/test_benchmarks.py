@@ -392,3 +392,17 @@ def test_a_point_of_fewer_and_narrower_layers_does_less_work(name, share):
     from inference import share_of_layers
 
     assert share_of_layers(name, 6) == pytest.approx(share)
+
+
+@pytest.mark.parametrize(
+    ("peaks", "name", "kind"),
+    [
+        ({"bf16": 433.0, "fp32": 179.0, "int8": 859.0}, "inference", "bf16"),
+        ({"bf16": 61.0, "fp32": 98.0, "int8": 150.0}, "inference-without-bf16", "fp32"),
+    ],
+)
+def test_processors_with_and_without_bf16_have_a_section_each(peaks, name, kind):
+    from inference import dense, place
+
+    summary = {"peak_gflops": peaks}
+    assert (place(summary)[0], dense(summary)) == (name, kind)
