@@ -65,7 +65,7 @@ dist: $(TOOLS)  ## build a wheel, install it into an empty environment and run i
 lock:  ## write requirements.lock and requirements-dev.lock anew, with the newest versions that fit together
 	folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && $(PYTHON) -m venv "$$folder" && \
 	for part in runtime all; do \
-		extras=$$(test $$part = all && echo '[gguf,hub,pandas,trackers,test,dev]' || true) && \
+		extras=$$(test $$part = all && echo '[gguf,hub,pandas,qlora,trackers,test,dev]' || true) && \
 		"$$folder/bin/python" -m pip --disable-pip-version-check --no-input install $(PIP_OUTPUT) \
 			"setuptools>=77" "torch==$(TORCH)" ".$$extras" && \
 		"$$folder/bin/python" -m pip --disable-pip-version-check freeze --all --exclude pip --exclude luthier \

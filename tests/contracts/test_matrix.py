@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator
-from importlib.util import find_spec
 from itertools import combinations, product
 from pathlib import Path
 
@@ -28,7 +27,6 @@ from luthier.pipeline.combinations import families_of, refusal
 from luthier.tasks import TASKS
 
 Cell = tuple[str, str, str]
-HERE = [name for name in METHODS if name != "qlora" or find_spec("bitsandbytes")]
 RATES = {"bitfit": 1e-2, "full": 5e-3, "layer-decay": 5e-3, "gradual": 1e-2, "freeze": 5e-3, "p-tuning": 1e-2}
 SETTINGS = {
     "adalora": "{adalora: {rank: 2, start_rank: 3}}",
@@ -39,7 +37,7 @@ SETTINGS = {
 
 
 def allowed() -> list[Cell]:
-    return [cell for cell in product(RUNS, HERE, FAMILIES) if refusal(*cell) is None]
+    return [cell for cell in product(RUNS, METHODS, FAMILIES) if refusal(*cell) is None]
 
 
 def pairs_of(cell: Cell) -> set[tuple[int, str, str]]:

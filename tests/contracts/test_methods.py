@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +55,6 @@ FROZEN: dict[str, Callable[[str], bool]] = {
     "prompt": base,
     "p-tuning": base,
 }
-# bitsandbytes is no dependency: where it is absent, qlora is refused, and that is tested instead.
-HERE = [name for name in METHODS if name != "qlora" or find_spec("bitsandbytes")]
 RATES = {"bitfit": 2e-2, "head": 2e-2, "ia3": 2e-2, "prompt": 5e-2, "prefix": 2e-2}
 SETTINGS: dict[str, dict[str, Any]] = {"adalora": {"rank": 2, "start_rank": 6, "every": 2}}
 
@@ -108,13 +105,13 @@ def test_every_method_is_covered() -> None:
     assert FROZEN.keys() == METHODS.keys()
 
 
-@pytest.mark.parametrize("name", HERE)
+@pytest.mark.parametrize("name", METHODS)
 def test_it_overfits_a_few_rows(name: str, tiny_model: Path) -> None:
     losses = [e.loss for e in fit(name, tiny_model, epochs=80, batches=1, dropout=0.0) if isinstance(e, StepDone)]
     assert np.mean(losses[-3:]) < 0.1 * np.mean(losses[:3])
 
 
-@pytest.mark.parametrize("name", HERE)
+@pytest.mark.parametrize("name", METHODS)
 def test_frozen_parameters_stay_and_trainable_ones_move(name: str, tiny_model: Path) -> None:
     run = fit(name, tiny_model, epochs=12)
     before = {key: parameter.detach().clone() for key, parameter in run.model.named_parameters()}
@@ -125,14 +122,14 @@ def test_frozen_parameters_stay_and_trainable_ones_move(name: str, tiny_model: P
     assert {key for key in before if FROZEN[name](key)} == {key for key in before.keys() - run.kept if base(key)}
 
 
-@pytest.mark.parametrize("name", HERE)
+@pytest.mark.parametrize("name", METHODS)
 def test_accumulation_equals_one_batch(name: str, tiny_model: Path) -> None:
     runs = [fit(name, tiny_model, epochs=5, dropout=0.0, accumulate=parts) for parts in (1, 4)]
     losses = [[e.loss for e in run if isinstance(e, StepDone)] for run in runs]
     assert losses[0] == pytest.approx(losses[1], abs=1e-4)
 
 
-@pytest.mark.parametrize("name", HERE)
+@pytest.mark.parametrize("name", METHODS)
 def test_a_resumed_run_equals_an_undisturbed_one(name: str, tiny_model: Path, tmp_path: Path) -> None:
     whole = fit(name, tiny_model, store=tmp_path / "a", epochs=12)
     list(whole)
@@ -148,7 +145,7 @@ def test_a_resumed_run_equals_an_undisturbed_one(name: str, tiny_model: Path, tm
     assert not equal(states[0], states[-1])
 
 
-@pytest.mark.parametrize("name", HERE)
+@pytest.mark.parametrize("name", METHODS)
 def test_a_checkpoint_holds_what_may_train_and_no_frozen_base(name: str, tiny_model: Path, tmp_path: Path) -> None:
     from safetensors.torch import load_file
 
@@ -159,7 +156,7 @@ def test_a_checkpoint_holds_what_may_train_and_no_frozen_base(name: str, tiny_mo
     assert not any(base(key) and FROZEN[name](key) for key in found)
 
 
-@pytest.mark.parametrize("name", HERE)
+@pytest.mark.parametrize("name", METHODS)
 def test_it_leaves_a_plain_backbone_that_answers_the_same(name: str, tiny_model: Path) -> None:
     plain = spread(tiny_model).backbone
     run = fit(name, tiny_model, epochs=12)
@@ -183,7 +180,7 @@ APART = ["{lora: {merge: false}}", "{adalora: {merge: false}}", "{ia3: {merge: f
 KEPT_APART = ["adapter-houlsby", "adapter-pfeiffer", "prefix", "prompt", "p-tuning"]
 
 
-@pytest.mark.parametrize("method", [*HERE, *APART])
+@pytest.mark.parametrize("method", [*METHODS, *APART])
 def test_from_a_project_file_to_a_bundle(method: str, tiny_model: Path, tmp_path: Path, home: Path) -> None:
     path = project(tmp_path, tiny_model)
     overrides = [f"method={method}", "train.epochs=2", "train.learning_rate=0.02"]

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from luthier.models.tuning.quantised_layers import packed_away
 from luthier.training.events import StepDone
 from luthier.training.loop import Fit
 from luthier.training.peak import peak
@@ -113,7 +114,7 @@ def work_per_token(model: nn.Module, whole: Any) -> float:
     with whole():
         tables = {id(one.weight) for one in model.modules() if isinstance(one, nn.Embedding)}
         counted = [parameter for parameter in model.parameters() if id(parameter) not in tables]
-    every = sum(parameter.numel() for parameter in counted)
+    every = sum(parameter.numel() for parameter in counted) + packed_away(model)
     return 4.0 * every + 2.0 * sum(parameter.numel() for parameter in counted if parameter.requires_grad)
 
 

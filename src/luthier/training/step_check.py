@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from luthier.models.tuning.quantised_layers import packed_away
 from luthier.training.events import StepDone
 from luthier.training.loop import Fit
 
@@ -79,7 +80,7 @@ def measure(
         seconds_per_epoch=seconds * whole / work,
         peak_memory_mib=peak_memory_mib(),
         trainable=sum(p.numel() for name, p in model.named_parameters() if name in fit.kept),
-        parameters=sum(p.numel() for p in model.parameters()),
+        parameters=sum(p.numel() for p in model.parameters()) + packed_away(model),
     )
     del fit, model
     gc.collect()

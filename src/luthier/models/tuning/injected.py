@@ -1,13 +1,16 @@
 """PEFT inside a backbone: its layers are put in place and taken out again; the backbone stays a Transformers model.
 
-The one place that imports PEFT, and only when a method of it is used.
+The one place that loads PEFT and bitsandbytes, and only when a method of theirs is used.
 """
 
 from __future__ import annotations
 
+import logging
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
@@ -28,6 +31,26 @@ def quiet_peft() -> Iterator[Any]:
         yield peft
 
 
+def bitsandbytes_functions() -> Any:
+    """Return the module `bitsandbytes.functional`, loaded without a connection.
+
+    On processors with bf16 bitsandbytes fetches code from a model hub as it is imported, where the `kernels` package is
+    installed; to import that fails here.
+    """
+    log = logging.getLogger("bitsandbytes.backends.cpu.ops")
+    level, kernels = log.level, sys.modules.get("kernels")
+    log.setLevel(logging.CRITICAL)  # that nothing was fetched is no news
+    sys.modules["kernels"] = None  # type: ignore[assignment]
+    try:
+        import bitsandbytes.functional as found
+    finally:
+        log.setLevel(level)
+        del sys.modules["kernels"]
+        if kernels is not None:
+            sys.modules["kernels"] = kernels
+    return found
+
+
 def inject(model: TaskModel, tuner: str, config: Any) -> Any:
     """Put a PEFT tuner's layers into the backbone; heads stay trainable.
 
@@ -39,6 +62,8 @@ def inject(model: TaskModel, tuner: str, config: Any) -> Any:
     Returns:
         The tuner. It is kept outside the module, so that parameter names stay those of the backbone.
     """
+    if find_spec("bitsandbytes") is not None:
+        bitsandbytes_functions()  # before PEFT loads it, which takes what is there
     with quiet_peft() as peft:
         made = getattr(peft, tuner)(model.backbone, config, ADAPTER)
     model.heads.requires_grad_(True)

@@ -55,6 +55,7 @@ class Lora(Method):
     needs_layout = True
     rank_stabilised: ClassVar[bool] = False
     decomposed: ClassVar[bool] = False
+    keeps_matrices: ClassVar[bool] = True
 
     def set_up(self, model: TaskModel, total_steps: int) -> None:
         """Put the updates beside the matrices, and freeze the rest."""
@@ -68,7 +69,7 @@ class Lora(Method):
             lora_alpha=chosen.alpha,
             lora_dropout=chosen.dropout,
             target_modules=layout.pattern(layout.matrices(chosen.targets)),
-            fan_in_fan_out=layout.transposed,
+            fan_in_fan_out=layout.transposed and self.keeps_matrices,
             task_type="FEATURE_EXTRACTION",
             use_rslora=self.rank_stabilised,
             use_dora=self.decomposed,

@@ -35,11 +35,8 @@ class QloraSettings:
 class Qlora(Lora):
     """LoRA beside matrices that are kept in 4 or 8 bits, by bitsandbytes.
 
-    The matrices of the layers are quantised when they move to the device; embeddings, norms and heads stay as they are.
-    The bundle holds the quantised values as plain numbers, with the updates added or beside them: what was evaluated.
-
-    Not covered: bitsandbytes is no dependency of Luthier, and where it is absent this method is refused. Its code was
-    not run by the project's own tests.
+    Embeddings, norms, biases and heads stay as they are. The bundle holds the values of the few bits as plain numbers,
+    with the updates added or beside them: what was evaluated. Where bitsandbytes is absent this method is refused.
 
     References:
         Dettmers et al. 2023, "QLoRA: Efficient Finetuning of Quantized LLMs".
@@ -47,16 +44,15 @@ class Qlora(Lora):
     """
 
     settings: ClassVar[type | None] = QloraSettings
+    keeps_matrices = False
 
     def check(self, config: Mapping[str, Any]) -> None:
         """Refuse where bitsandbytes is absent."""
         if find_spec("bitsandbytes") is None:
             raise ModelError(
                 "method must be one that runs here; got qlora, which needs the bitsandbytes package.",
-                fix="Install it (pip install bitsandbytes) where the platform has it, or use lora.",
+                fix="Install it (pip install bitsandbytes, or luthier[qlora]) where the platform has it, or use lora.",
             )
-        if config.get("model_type") == "gpt2":
-            raise ModelError("method must not be qlora for gpt2 models: their matrices are no linear layers.")
 
     def set_up(self, model: TaskModel, total_steps: int) -> None:
         """Quantise the layers' matrices, then put the updates beside them."""
