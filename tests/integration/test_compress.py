@@ -247,7 +247,10 @@ def test_the_time_is_kept(run: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert not report.complete
 
 
-def test_a_bound_says_how_many_rows_it_would_take(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_bound_is_asked_for_with_a_confidence(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("luthier.compression.search.searching.FORMS", {"openvino fp32": forms.FORMS["openvino fp32"]})
     code = main(["compress", str(run), "--moves", "forms", "--max-drop", "100", "--confidence", "0.95", "--json"])
     report = CompressionReport.model_validate_json(capsys.readouterr().out)
     assert code == 0

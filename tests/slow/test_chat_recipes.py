@@ -22,14 +22,14 @@ from luthier.serving.app import create_app
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 ROOT = Path(__file__).parents[2]
 RECIPE = ROOT / "recipes" / "chat.yaml"
-FEWER = ("data.limit=400", "train.epochs=1", "evaluate.answers=8", "check.steps=1", "bundle.golden_examples=4")
+FEWER = ("data.limit=240", "train.epochs=1", "evaluate.answers=8", "check.steps=1", "bundle.golden_examples=4")
 DRAWN = "task={text-generation: {max_new_tokens: 96, temperature: 0.7, top_p: 0.9, seed: 5}}"
 PROMPTS = 40
 
 
 @pytest.fixture(scope="module")
 def result(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """The recipe on its first 400 rows, one epoch."""
+    """The recipe on its first 240 rows, one epoch."""
     return trained(tmp_path_factory.mktemp("chat") / "run", FEWER)
 
 
@@ -46,7 +46,7 @@ def trained(run: Path, changes: Sequence[str]) -> dict[str, Any]:
 
 
 def questions(number: int) -> list[str]:
-    """Return the last questions in English, which are not among the first 400 rows."""
+    """Return the last questions in English, which are not among the first 240 rows."""
     table = open_arrow(samples.path("support-chat").file)
     rows = zip(table.column("question").to_pylist(), table.column("language").to_pylist(), strict=True)
     return list(dict.fromkeys(text for text, language in rows if language == "en"))[-number:]
