@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 PIP_OUTPUT ?= -qq
 PYTEST_ARGS ?=
 # The tests of a file stay in one process; `make test PYTEST_ARGS='-n 0'` runs all in one.
-PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+PYTEST := $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 BENCH_ARGS ?=
 # One version for everybody; which build of it (CPU, CUDA) is up to the package index.
 TORCH := 2.13.0

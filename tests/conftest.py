@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
+from luthier.inference.graphs import available_threads
+
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
 if _workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):  # they share the cores; torch reads it
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // _workers)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, available_threads() // _workers)))
 
 
 class OutsideConnectionError(AssertionError):
@@ -22,6 +24,12 @@ class OutsideConnectionError(AssertionError):
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="tests/chaos: a fault at every call")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Return how many processes `-n auto` starts: each takes about 2 GiB."""
+    return min(4, available_threads())
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
