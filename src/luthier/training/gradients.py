@@ -107,10 +107,10 @@ class Gradients:
                 (loss * 0.0).backward()  # type: ignore[no-untyped-call]
 
     def _side_by_side(self, jobs: Sequence[tuple[RowNumbers, int, int]]) -> Tensor:
-        """Do one micro-batch on each lane."""
+        """Do one micro-batch on each lane; where there are fewer, such as one long text, each has more threads."""
         self._pool = self._pool or ThreadPoolExecutor(self.lanes, "lane")
         moving = [parameter for parameter in self.parameters if parameter.requires_grad]
-        share = max(1, torch.get_num_threads() // self.lanes)
+        share = max(1, torch.get_num_threads() // len(jobs))
         with threads(None):
             results = list(self._pool.map(lambda job: self._lane(job, moving, share), jobs))
         for parameter, *gradients in zip(moving, *(found for _, found in results), strict=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,11 +15,13 @@ from torch.nn import functional as F
 from luthier.errors import TrainingError
 from luthier.models.embedding import UsedRows
 from luthier.models.tuning.frozen import BitFit
+from luthier.objectives.classification import Classification
 from luthier.training.dropout import KeyedDropout
 from luthier.training.events import Stopped
 from luthier.training.loop import Fit
 from luthier.training.precision import HalfWeights
 from luthier.training.schedule import factor
+from luthier.training.threads import threads
 
 
 def test_lanes_give_the_sums_of_one_batch(tiny_model: Path) -> None:
@@ -41,6 +44,22 @@ def test_lanes_leave_the_threads_of_the_process(tiny_model: Path) -> None:
     before = torch.get_num_threads()
     list(fit(tiny_model, lanes=2, epochs=1))
     assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize(("parts", "wanted"), [(1, [4]), (2, [2, 2]), (3, [2, 2, 4])])
+def test_parts_that_are_fewer_than_lanes_share_all_threads(parts: int, wanted: list[int], tiny_model: Path) -> None:
+    """A long text is a batch of its own, which cannot be cut."""
+    seen = []
+
+    class Watched(Classification):
+        def step(self, model: Any, batch: Any) -> Any:
+            seen.append(torch.get_num_threads())
+            return super().step(model, batch)
+
+    run = fit(tiny_model, objective=Watched(), lanes=2)
+    with threads(4):
+        run.gradients.add([np.array([row]) for row in range(parts)], step=0)
+    assert seen == wanted
 
 
 def test_dropout_is_keyed_scaled_and_as_often_as_asked() -> None:
