@@ -12,11 +12,18 @@ import torch
 SHAPE = (4096, 1024, 1024)
 BURSTS = 5
 REPEATS = 15
+SLOW = 1.0
 
 
 def best_median(call: Callable[[], Any], *, bursts: int = BURSTS, repeats: int = REPEATS) -> float:
-    """Return the seconds of a call: the median of a burst, the best of several bursts; one call warms up."""
+    """Return the seconds of a call: the median of a burst, the best of several bursts; one call warms up.
+
+    A call of more than `SLOW` seconds, such as int8 without instructions for it, is made three times in all.
+    """
+    start = time.perf_counter()
     call()
+    if time.perf_counter() - start > SLOW:
+        bursts, repeats = 1, min(2, repeats)
     medians = []
     for _ in range(bursts):
         times = []

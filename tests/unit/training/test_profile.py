@@ -14,6 +14,13 @@ from luthier.training.peak import SHAPE, best_median, peak
 from luthier.training.profile import OTHER, group_of, profile, work_per_token
 
 
+def test_a_slow_product_is_not_made_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("luthier.training.peak.SLOW", -1.0)
+    calls: list[int] = []
+    best_median(lambda: calls.append(1))
+    assert len(calls) == 3
+
+
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_the_peak_is_a_plausible_rate(precision: str) -> None:
     calls: list[int] = []
