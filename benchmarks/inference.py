@@ -35,7 +35,7 @@ POINT = "luthier: "
 PEERS = {
     "pipeline, batch 1": "Transformers pipeline, one row at a time",
     "pipeline, batch 16": "Transformers pipeline, batches of 16",
-    "by hand, bf16": "Transformers by hand: bf16, sorted by length, batches of 32",
+    "by hand, torch": "Transformers by hand: bf16 where the processor has it, sorted by length, batches of 32",
     "by hand, onnx": "ONNX Runtime by hand: fp32 graph, batches of 16",
 }
 
@@ -72,12 +72,15 @@ def contestant(name: str, run: Path) -> Answer:
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
+    from luthier.training.hardware import choose_precision
+
     if name.startswith("pipeline"):
         size = int(name.split()[-1])
         whole = pipeline("text-classification", model=folder, batch_size=size, device="cpu")
         return lambda texts: [one["label"] for one in whole(list(texts), truncation=True)]
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.bfloat16).eval()
+    dtype = torch.bfloat16 if choose_precision("auto", "cpu").value == "bf16" else torch.float32
+    model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=dtype).eval()
 
     def answer(texts: Texts) -> list[str]:
         order = np.argsort([len(text) for text in texts], kind="stable")
@@ -287,7 +290,7 @@ def table(summary: Mapping[str, Any]) -> str:
                 f"{one['flips']:.1%}",
                 "" if one["bytes"] is None else f"{one['bytes'] / 1e6:.1f}",
                 shares[0],
-                shares[1] if "int8" in name else "",
+                shares[1] if "int8" in name and peaks["int8"] > peaks[kinds[0]] else "",
             ]
         )
     return grid(head, lines)
