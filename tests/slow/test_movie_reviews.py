@@ -24,7 +24,7 @@ from luthier.data.rows import open_arrow
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 RECIPE = ROOT / "recipes" / "movie-sentiment.yaml"
-ROWS = 2_000
+ROWS = 10_000
 
 
 @pytest.fixture(scope="module")

@@ -79,7 +79,7 @@ def test_rows_are_the_same_where_their_sets_are() -> None:
 
 def test_the_threshold_is_the_best_of_all() -> None:
     draw = np.random.default_rng(5)
-    for _ in range(10):
+    for _ in range(30):
         truth = draw.random(40) < 0.3
         probability = np.round(np.clip(0.3 * truth + draw.random(40) * 0.7, 0, 1), 2)
         chosen = best_threshold(probability, truth)

@@ -10,6 +10,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,7 @@ def quiet_peft() -> Iterator[Any]:
         yield peft
 
 
+@cache
 def bitsandbytes_functions() -> Any:
     """Return the module `bitsandbytes.functional`, loaded without a connection.
 

@@ -55,7 +55,7 @@ class Lora(Method):
     needs_layout = True
     rank_stabilised: ClassVar[bool] = False
     decomposed: ClassVar[bool] = False
-    keeps_matrices: ClassVar[bool] = True
+    keeps_matrices: ClassVar[bool] = True  # the other way round where the layout says so
 
     def set_up(self, model: TaskModel, total_steps: int) -> None:
         """Put the updates beside the matrices, and freeze the rest."""
